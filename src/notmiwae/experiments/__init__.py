@@ -1,0 +1,16 @@
+"""Published studies, run again: each one a function of a preset, an output folder and a seed.
+
+A study uses nothing but what a user of the library could, writes ``results.json``, ``results.csv``
+and ``report.html`` into its folder, and returns `notmiwae.experiments.results.Results`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from notmiwae.experiments import breast
+from notmiwae.experiments.results import Results
+
+STUDIES: dict[str, Callable[..., Results]] = {"breast": breast.run}
+
+__all__ = ["STUDIES", "Results"]

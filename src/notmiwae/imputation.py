@@ -1,0 +1,301 @@
+"""Imputation: what the weighted draws of a trained model say of the missing cells.
+
+With normalised weights α_k of the draws of one row, the conditional mean is
+
+    E[x_m | x_o, s] ≈ Σ_k α_k E[x_m | z_k, s_m=0]       (integrated mechanism)
+                    ≈ Σ_k α_k x_m^k                     (drawn x_m^k, as weighed)
+
+The published code averages E[x_m | z_k] instead, which ignores that a value is missing *because
+of* what it is, given z too; it is here as ``decoder-mean`` for comparison. Draws for multiple
+imputation resample (z_k, x_m^k) by the weights, and quantiles are those of such draws.
+
+Everything streams: rows in blocks, and the K draws of a block in blocks, folded into an
+`Accumulator`, so that memory depends on neither N nor K.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from notmiwae._validation import lookup
+from notmiwae.model import ImportanceSample, LatentVariableModel
+from notmiwae.training import seeded
+
+CELLS = 2**21
+"""Values that one block may hold in its widest array."""
+
+SAMPLES_PER_BLOCK = 128
+
+
+class Accumulator(ABC):
+    """Folds blocks of weighted draws of the same N rows into a result.
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+    """
+
+    def __init__(self, model: LatentVariableModel) -> None:
+        self.model = model
+        self.log_total: Tensor | None = None
+
+    def add(self, sample: ImportanceSample) -> None:
+        """Take a block of draws into account."""
+        block = sample.log_weights.logsumexp(0)
+        total = block if self.log_total is None else torch.logaddexp(self.log_total, block)
+        # The share of all weight so far that this block has, (N,).
+        self.fold(sample, (block - total).exp())
+        self.log_total = total
+
+    @abstractmethod
+    def fold(self, sample: ImportanceSample, share: Tensor) -> None:
+        """Mix the block into the result, which keeps ``1 - share`` of itself."""
+
+    @abstractmethod
+    def result(self) -> Tensor:
+        """What has been accumulated, rows on the last axis but one, or on the last."""
+
+
+class WeightedMean(Accumulator):
+    """Σ_k α_k v_k over values v ``(K, N, D)`` of a sample."""
+
+    def __init__(
+        self, model: LatentVariableModel, values: Callable[[ImportanceSample], Tensor]
+    ) -> None:
+        super().__init__(model)
+        self.values = values
+        self.mean = torch.zeros(())
+
+    def fold(self, sample: ImportanceSample, share: Tensor) -> None:
+        block = torch.einsum("kn,knd->nd", sample.log_weights.softmax(0), self.values(sample))
+        self.mean = self.mean + share.unsqueeze(-1) * (block - self.mean)
+
+    def result(self) -> Tensor:
+        return self.mean
+
+
+class Resampled(Accumulator):
+    """Draws ``(S, N, D)``, each chosen by the weights among all blocks (a weighted reservoir)."""
+
+    def __init__(self, model: LatentVariableModel, n_draws: int) -> None:
+        super().__init__(model)
+        self.n_draws = n_draws
+        self.draws = torch.zeros(())
+
+    def fold(self, sample: ImportanceSample, share: Tensor) -> None:
+        probabilities = sample.log_weights.softmax(0).T
+        chosen = torch.multinomial(probabilities, self.n_draws, replacement=True).T
+        fresh = self.model.redraw(sample, chosen)
+        replaced = torch.rand_like(fresh[..., 0]) < share
+        self.draws = torch.where(replaced.unsqueeze(-1), fresh, self.draws)
+
+    def result(self) -> Tensor:
+        return self.draws
+
+
+class Evidence(Accumulator):
+    """log Σ_k w_k and log Σ_k w_k², ``(2, N)``."""
+
+    log_squares: Tensor | None = None
+
+    def fold(self, sample: ImportanceSample, share: Tensor) -> None:
+        block = (2 * sample.log_weights).logsumexp(0)
+        self.log_squares = (
+            block if self.log_squares is None else torch.logaddexp(self.log_squares, block)
+        )
+
+    def result(self) -> Tensor:
+        assert self.log_total is not None
+        assert self.log_squares is not None
+        return torch.stack([self.log_total, self.log_squares])
+
+
+def stream(
+    model: LatentVariableModel,
+    x: Tensor,
+    mask: Tensor,
+    n_samples: int,
+    accumulator: Callable[[LatentVariableModel], Accumulator],
+    *,
+    width: int = 1,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[Tensor]:
+    """Fold `n_samples` draws per row into accumulators, block by block.
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+    x, mask : Tensor
+        Zero-filled values and mask ``(N, D)``; blocks are moved to the model's device.
+    n_samples : int
+        K.
+    accumulator : callable
+        Makes an accumulator for a block of rows.
+    width : int
+        Draws per row that the accumulator holds.
+    seed : int
+    progress : bool
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    list of Tensor
+        The blocks' results, on the CPU.
+    """
+    device = next(model.parameters()).device
+    per_block = min(n_samples, SAMPLES_PER_BLOCK)
+    n_rows = max(1, CELLS // (max(per_block, width) * cells_per_draw(model, x.shape[1])))
+    starts = range(0, x.shape[0], n_rows)
+    results = []
+    with torch.no_grad(), seeded(seed, device):
+        for start in tqdm(starts, desc="imputing", unit="block", disable=not progress):
+            block = [tensor[start : start + n_rows].to(device) for tensor in (x, mask)]
+            folded = accumulator(model)
+            for done in range(0, n_samples, per_block):
+                folded.add(model(*block, min(per_block, n_samples - done)))
+            results.append(folded.result().cpu())
+    return results
+
+
+def cells_per_draw(model: LatentVariableModel, n_features: int) -> int:
+    """Values that the widest array holds for one draw of one row: a layer, or the nodes."""
+    layers = [len(parameter) for parameter in model.parameters() if parameter.dim() > 1]
+    nodes = getattr(model.observation, "n_nodes", 2) if model.integrated else 1
+    return max(n_features * nodes, *layers)
+
+
+def conditional_mean(
+    model: LatentVariableModel,
+    x: Tensor,
+    mask: Tensor,
+    n_samples: int = 1000,
+    *,
+    estimator: str = "conditional-mean",
+    seed: int = 0,
+    progress: bool = False,
+) -> Tensor:
+    """Return E[x | x_o, s] for every cell ``(N, D)``; only missing cells are meaningful.
+
+    Parameters
+    ----------
+    estimator : {'conditional-mean', 'decoder-mean'}
+        See the head of this module.
+    model, x, mask, n_samples, seed, progress
+        See `stream`.
+    """
+    values = lookup("estimator", estimator, MEANS)
+    return torch.cat(
+        stream(
+            model,
+            x,
+            mask,
+            n_samples,
+            lambda model: WeightedMean(model, values),
+            seed=seed,
+            progress=progress,
+        )
+    )
+
+
+def draws(
+    model: LatentVariableModel,
+    x: Tensor,
+    mask: Tensor,
+    n_draws: int,
+    n_samples: int = 1000,
+    *,
+    seed: int = 0,
+    progress: bool = False,
+) -> Tensor:
+    """Return draws ``(n_draws, N, D)`` of x given x_o and s; only missing cells are meaningful."""
+    blocks = stream(
+        model,
+        x,
+        mask,
+        n_samples,
+        lambda model: Resampled(model, n_draws),
+        width=n_draws,
+        seed=seed,
+        progress=progress,
+    )
+    return torch.cat(blocks, dim=1)
+
+
+class Quantiles(Resampled):
+    """Quantiles ``(N, D, Q)`` of resampled draws."""
+
+    def __init__(self, model: LatentVariableModel, n_draws: int, levels: Tensor) -> None:
+        super().__init__(model, n_draws)
+        self.levels = levels
+
+    def result(self) -> Tensor:
+        return self.draws.quantile(self.levels.to(self.draws), dim=0).movedim(0, -1)
+
+
+def quantiles(
+    model: LatentVariableModel,
+    x: Tensor,
+    mask: Tensor,
+    levels: Sequence[float],
+    n_samples: int = 1000,
+    *,
+    n_draws: int = 1000,
+    seed: int = 0,
+    progress: bool = False,
+) -> Tensor:
+    """Return quantiles ``(N, D, len(levels))`` of x given x_o and s, from `n_draws` draws."""
+    blocks = stream(
+        model,
+        x,
+        mask,
+        n_samples,
+        lambda model: Quantiles(model, n_draws, torch.tensor(levels)),
+        width=n_draws,
+        seed=seed,
+        progress=progress,
+    )
+    return torch.cat(blocks)
+
+
+class Diagnostics(NamedTuple):
+    """What the weights of each row say.
+
+    Attributes
+    ----------
+    log_likelihood : Tensor
+        The importance-weighted bound on log p(x_o, s) ``(N,)``, in nats.
+    effective_sample_size : Tensor
+        (Σw)² / Σw² ``(N,)``, between 1 and K.
+    """
+
+    log_likelihood: Tensor
+    effective_sample_size: Tensor
+
+
+def diagnose(
+    model: LatentVariableModel,
+    x: Tensor,
+    mask: Tensor,
+    n_samples: int = 1000,
+    *,
+    seed: int = 0,
+    progress: bool = False,
+) -> Diagnostics:
+    """Return the bound and the effective sample size of every row."""
+    blocks = stream(model, x, mask, n_samples, Evidence, seed=seed, progress=progress)
+    log_total, log_squares = torch.cat(blocks, dim=1)
+    return Diagnostics(log_total - math.log(n_samples), (2 * log_total - log_squares).exp())
+
+
+MEANS: dict[str, Callable[[ImportanceSample], Tensor]] = {
+    "conditional-mean": lambda sample: sample.missing.mean,
+    "decoder-mean": lambda sample: sample.likelihood.mean,
+}

@@ -1,0 +1,713 @@
+"""The scikit-learn face: `NotMIWAEImputer` and `MIWAEImputer`.
+
+Both learn a deep latent variable model of a table with holes and fill these with what the model
+expects given the observed values and, for `NotMIWAEImputer`, given *that* the values are missing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.impute import MissingIndicator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
+from torch import Tensor
+
+from notmiwae import imputation, persistence
+from notmiwae._validation import check_number, lookup, resolve
+from notmiwae.encoders import ENCODERS
+from notmiwae.mechanisms import MECHANISMS, Mechanism, SelfMaskingKnown
+from notmiwae.model import LatentVariableModel
+from notmiwae.networks import DECODERS
+from notmiwae.observations import (
+    OBSERVATIONS,
+    SCALE_FLOOR,
+    Bernoulli,
+    LocationScale,
+    Observation,
+    TruncatedNormal,
+)
+from notmiwae.preprocessing import Standardiser
+from notmiwae.training import OPTIMIZERS, SCHEDULES, History, fit, seeded
+
+Imputer = TypeVar("Imputer", bound="LatentVariableImputer")
+
+FILE = "imputer.json"
+MAX_LATENT = 20
+ESTIMATORS = [*imputation.MEANS, "median"]
+
+
+class LatentVariableImputer(TransformerMixin, BaseEstimator):
+    """What the imputers share: everything but the mechanism.
+
+    `NotMIWAEImputer` documents the parameters.
+    """
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        """Learn a model of the table and of its holes.
+
+        Parameters
+        ----------
+        X : array or DataFrame of shape (N, D)
+            Numbers, with `missing_values` where missing.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a hyper-parameter or the table cannot be used; the message says what to do.
+        """
+        self._check_parameters()
+        x = self._read(X, reset=True)
+        self._learn_columns(x)
+        self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.device_ = choose_device(self.device)
+        values, mask = self.preprocessing_.to_model(x)
+        with seeded(self.seed_):
+            self.model_ = self._build(mask).to(self.device_)
+            held_out = torch.rand(len(values)) < self.validation_fraction
+        self.model_.observation.check(np.where(mask.bool(), values, np.nan))
+        if not 0 < held_out.sum() < len(values):
+            held_out = torch.zeros(len(values), dtype=torch.bool)
+        values, mask = values.to(self.device_), mask.to(self.device_)
+        self.history_ = self._train(values, mask, held_out.to(self.device_))
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Fill missing cells; observed ones come back as they are.
+
+        Parameters
+        ----------
+        X : array or DataFrame of shape (N, D)
+
+        Returns
+        -------
+        array of shape (N, D)
+            Or a DataFrame, see ``set_output``; indicators follow if ``add_indicator``.
+        """
+        x = self._read(X)
+        filled = self._fill(x, self._estimate)
+        if not self.keep_empty_features:
+            filled = filled[:, self.preprocessing_.modelled]
+        if self.add_indicator:
+            filled = np.hstack([filled, self.indicator_.transform(x)])
+        return filled
+
+    def sample(self, X: Any, n_draws: int = 10) -> np.ndarray:
+        """Draw completed tables: multiple imputations.
+
+        Parameters
+        ----------
+        X : array or DataFrame of shape (N, D)
+        n_draws : int
+
+        Returns
+        -------
+        array of shape (n_draws, N, D)
+            Observed cells are the same in every draw.
+        """
+        check_number("n_draws", n_draws, at_least=1, whole=True)
+        return self._fill(self._read(X), partial(self._streamed(imputation.draws), n_draws=n_draws))
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
+        """Give each missing cell an interval that holds its value with probability `coverage`.
+
+        Parameters
+        ----------
+        X : array or DataFrame of shape (N, D)
+        coverage : float
+            Between 0 and 1; equal tails.
+
+        Returns
+        -------
+        array of shape (N, D, 2)
+            Lower and upper ends; both equal the value where it is observed.
+        """
+        check_number("coverage", coverage, above=0, below=1)
+        levels = [(1 - coverage) / 2, (1 + coverage) / 2]
+        quantiles = partial(self._streamed(imputation.quantiles), levels=levels)
+        ends = self._fill(
+            self._read(X), lambda values, mask: quantiles(values, mask).movedim(-1, 0)
+        )
+        return np.moveaxis(ends, 0, -1)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean bound on the log-likelihood per row of values and mask, in nats: higher is better.
+
+        In standardised units; comparable between models of the same columns.
+        """
+        values, mask = self.preprocessing_.to_model(self._read(X))
+        return self._streamed(imputation.diagnose)(values, mask).log_likelihood.mean().item()
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted imputer to a folder: JSON and safetensors, nothing pickled.
+
+        Raises
+        ------
+        TypeError
+            If a parameter is a callable, which a file cannot hold.
+        """
+        check_is_fitted(self)
+        parameters = self.get_params(deep=False)
+        if factories := [name for name, value in parameters.items() if callable(value)]:
+            raise TypeError(f"{factories} are callables, which cannot be saved: use names instead")
+        if not isinstance(parameters["random_state"], (int, type(None))):
+            parameters["random_state"] = self.seed_
+        persistence.write(
+            path,
+            FILE,
+            {
+                **{f"model.{key}": value for key, value in self.model_.state_dict().items()},
+                **{
+                    f"preprocessing.{key}": torch.from_numpy(getattr(self.preprocessing_, key))
+                    for key in ("modelled", "mean", "std")
+                },
+            },
+            {
+                "version": _version(),
+                "imputer": type(self).__name__,
+                "parameters": _plain(parameters),
+                "fitted": _plain(
+                    {
+                        "n_features_in": self.n_features_in_,
+                        "feature_names_in": getattr(self, "feature_names_in_", None),
+                        "seed": self.seed_,
+                        "indicated": self.indicator_.features_ if self.add_indicator else None,
+                        "history": vars(self.history_),
+                    }
+                ),
+            },
+        )
+
+    @classmethod
+    def load(cls: type[Imputer], path: str | Path) -> Imputer:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ModelFileError
+            If files are missing, damaged, from a newer version, or of another imputer.
+        """
+        tensors, meta = persistence.read(path, FILE)
+        kinds = {kind.__name__: kind for kind in (NotMIWAEImputer, MIWAEImputer)}
+        kind = kinds.get(meta.get("imputer", ""))
+        if kind is None or not issubclass(kind, cls):
+            raise persistence.ModelFileError(
+                f"{path} holds a {meta.get('imputer')}, which {cls.__name__}.load cannot read"
+            )
+        try:
+            imputer = kind(**meta["parameters"])
+            imputer._restore(tensors, meta["fitted"], path)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise persistence.ModelFileError(
+                f"{Path(path) / FILE} is damaged ({error}): save the model again"
+            ) from error
+        return imputer
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns that `transform` returns."""
+        check_is_fitted(self)
+        if input_features is None:
+            input_features = getattr(
+                self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)]
+            )
+        names = np.asarray(input_features, dtype=object)
+        if len(names) != self.n_features_in_:
+            raise ValueError(
+                f"input_features should have length equal to number of features "
+                f"({self.n_features_in_}), got {len(names)}"
+            )
+        if not np.array_equal(names, getattr(self, "feature_names_in_", names)):
+            raise ValueError("input_features is not equal to feature_names_in_")
+        kept = names if self.keep_empty_features else names[self.preprocessing_.modelled]
+        if self.add_indicator:
+            kept = np.hstack([kept, self.indicator_.get_feature_names_out(names)])
+        return kept
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    # ------------------------------------------------------------------ building blocks
+
+    def _check_parameters(self) -> None:
+        for name in ("n_samples", "max_steps", "batch_size", "evaluate_every", "n_impute_samples"):
+            check_number(name, getattr(self, name), at_least=1, whole=True)
+        for name in ("n_latent", "patience"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), at_least=1, whole=True)
+        for name in ("learning_rate", "mechanism_rate", "scale_floor", "clip_norm"):
+            check_number(name, getattr(self, name), above=0)
+        check_number("weight_decay", self.weight_decay, at_least=0)
+        check_number("validation_fraction", self.validation_fraction, at_least=0, below=1)
+        lookup("estimator", self.estimator, dict.fromkeys(ESTIMATORS))
+        lookup("optimizer", self.optimizer, OPTIMIZERS)
+        resolve("schedule", self.schedule, SCHEDULES)
+
+    def _read(self, X: Any, reset: bool = False) -> np.ndarray:
+        """Validate a table into a float array with NaN where missing."""
+        if not reset:
+            check_is_fitted(self)
+        nan = is_nan(self.missing_values)
+        x = validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=FLOAT_DTYPES,
+            ensure_all_finite="allow-nan" if nan else True,
+            copy=True,
+        )
+        if not nan:
+            x[x == self.missing_values] = np.nan
+        return x
+
+    def _learn_columns(self, x: np.ndarray) -> None:
+        observation = resolve("observation", self.observation, OBSERVATIONS)
+        self.preprocessing_ = Standardiser(scale=observation is not Bernoulli).fit(x)
+        empty = ~self.preprocessing_.modelled
+        if empty.all():
+            raise ValueError("every value is missing: there is nothing to learn from")
+        if empty.any():
+            names = getattr(self, "feature_names_in_", np.arange(len(empty)))[empty].tolist()
+            fate = "filled with 0" if self.keep_empty_features else "dropped"
+            warnings.warn(
+                f"nothing is observed in column(s) {names}, which are {fate}: leave them out",
+                UserWarning,
+                stacklevel=3,
+            )
+        if self.add_indicator:
+            self.indicator_ = MissingIndicator(error_on_new=False).fit(x)
+
+    def _build(self, mask: Tensor) -> LatentVariableModel:
+        """Put the model together for a training mask ``(N, D)``."""
+        n_features = mask.shape[1]
+        n_latent = self.n_latent or min(max(n_features - 1, 1), MAX_LATENT)
+        shape = {"hidden": tuple(self.hidden), "activation": self.activation}
+        encoder = resolve("encoder", self.encoder, ENCODERS)
+        decoder = resolve("decoder", self.decoder, DECODERS)
+        mechanism = self._build_mechanism(n_features)
+        mechanism.start((1 - mask).mean(0))
+        return LatentVariableModel(
+            encoder(n_features, n_latent, **shape if isinstance(self.encoder, str) else {}),
+            self._build_observation(
+                n_features,
+                partial(decoder, n_latent, **shape if isinstance(self.decoder, str) else {}),
+            ),
+            mechanism,
+            integrate=self._integrate,
+        )
+
+    def _build_observation(
+        self, n_features: int, decoder: Callable[[int], torch.nn.Module]
+    ) -> Observation:
+        family = resolve("observation", self.observation, OBSERVATIONS)
+        options: dict[str, Any] = {}
+        if isinstance(self.observation, str) and issubclass(family, LocationScale):
+            options = {"scale": self.scale, "scale_floor": self.scale_floor}
+        if family is TruncatedNormal:
+            options |= self._standardised_bounds()
+        return family(n_features, decoder, **options)
+
+    def _standardised_bounds(self) -> dict[str, np.ndarray]:
+        if self.bounds is None:
+            raise ValueError(
+                "observation='truncated-normal' needs bounds=(low, high): numbers, or one of "
+                "each per column, in the table's units; -inf and inf are allowed"
+            )
+        low, high = (
+            np.broadcast_to(np.asarray(bound, dtype=float), self.n_features_in_)
+            for bound in self.bounds
+        )
+        if (low >= high).any():
+            raise ValueError(f"bounds must be (low, high) with low < high; got {self.bounds!r}")
+        modelled = self.preprocessing_.modelled
+        standardise = self.preprocessing_.standardise
+        return {"low": standardise(low[modelled]), "high": standardise(high[modelled])}
+
+    def _build_mechanism(self, n_features: int) -> Mechanism:
+        return MECHANISMS["ignorable"](n_features)
+
+    _integrate = "auto"
+
+    def _train(self, values: Tensor, mask: Tensor, held_out: Tensor) -> History:
+        validation = (values[held_out], mask[held_out]) if held_out.any() else None
+        return fit(
+            self.model_,
+            values[~held_out],
+            mask[~held_out],
+            validation=validation,
+            n_samples=self.n_samples,
+            max_steps=self.max_steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            mechanism_rate=self.mechanism_rate,
+            weight_decay=self.weight_decay,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            clip_norm=self.clip_norm,
+            evaluate_every=self.evaluate_every,
+            patience=self.patience,
+            seed=self.seed_,
+            progress=self.verbose,
+            checkpoint=self.checkpoint,
+        )
+
+    def _streamed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Bind the model and the settings of imputation to one of its functions."""
+        return partial(
+            function,
+            self.model_,
+            n_samples=self.n_impute_samples,
+            seed=self.seed_,
+            progress=self.verbose,
+        )
+
+    def _estimate(self, values: Tensor, mask: Tensor) -> Tensor:
+        if self.estimator == "median":
+            return self._streamed(imputation.quantiles)(values, mask, levels=[0.5]).squeeze(-1)
+        mean = self._streamed(imputation.conditional_mean)
+        return mean(values, mask, estimator=self.estimator)
+
+    def _fill(self, x: np.ndarray, estimate: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
+        """Fill rows that have a hole with `estimate`, ``(..., N, D)`` for values and mask."""
+        values, mask = self.preprocessing_.to_model(x)
+        holes = (mask == 0).any(1)
+        if not holes.any():
+            holes = torch.arange(len(x)) < 1
+        estimated = estimate(values[holes], mask[holes])
+        completed = values.expand(*estimated.shape[:-2], *values.shape).clone()
+        completed[..., holes, :] = estimated
+        return self.preprocessing_.fill(x, completed)
+
+    def _restore(self, tensors: dict[str, Tensor], fitted: dict[str, Any], path: Any) -> None:
+        self.n_features_in_, self.seed_ = fitted["n_features_in"], fitted["seed"]
+        if fitted["feature_names_in"] is not None:
+            self.feature_names_in_ = np.asarray(fitted["feature_names_in"], dtype=object)
+        self.history_ = History(**fitted["history"])
+        self.preprocessing_ = Standardiser()
+        for key in ("modelled", "mean", "std"):
+            setattr(self.preprocessing_, key, tensors.pop(f"preprocessing.{key}").numpy())
+        if fitted["indicated"] is not None:
+            pattern = np.zeros((1, self.n_features_in_))
+            pattern[:, fitted["indicated"]] = np.nan
+            self.indicator_ = MissingIndicator(error_on_new=False).fit(pattern)
+        self.device_ = choose_device(self.device)
+        self.model_ = self._build(torch.ones(1, len(self.preprocessing_.mean)))
+        weights = {key.removeprefix("model."): value for key, value in tensors.items()}
+        persistence.load_weights(self.model_, weights, path)
+        self.model_.to(self.device_)
+
+
+class NotMIWAEImputer(LatentVariableImputer):
+    """Impute values that are missing not at random (not-MIWAE).
+
+    A deep latent variable model of the table is learned together with a model of why values are
+    missing, by maximising an importance-weighted bound on the likelihood of observed values and
+    mask [1]_.
+
+    Parameters
+    ----------
+    mechanism : str or callable, default 'self-masking'
+        Why values are missing: 'ignorable' (at random), 'self-masking' (above or below a
+        threshold, data decide), 'self-masking-known' (on the side that `sign` gives), 'linear' or
+        'nonlinear' (whether a column is missing depends on all columns); or
+        ``n_features -> Mechanism``.
+    sign : float or sequence of float, default 1
+        For 'self-masking-known': +1 where high values go missing, -1 where low ones do; one for
+        all columns, or one each.
+    integrate : {'auto', 'sample'}, default 'auto'
+        'auto' integrates missing cells out exactly where the mechanism allows it; 'sample' draws
+        them, as published.
+    observation : str or callable, default 'gaussian'
+        Distribution of a value given the latents: 'gaussian', 'student-t', 'truncated-normal'
+        (needs `bounds`), 'bernoulli' (values 0 and 1); or ``(n_features, decoder) -> Observation``.
+    scale : {'column', 'network', 'shared'}, default 'column'
+        Whether its scale is one per column, a function of the latents, or one for all.
+    scale_floor : float, default 0.01
+        Least scale, in standard deviations of a column.
+    bounds : pair, optional
+        Low and high for 'truncated-normal', numbers or one of each per column, in table units.
+    encoder : str or callable, default 'mask-concatenating'
+        'zero-fill', 'mask-concatenating', 'learnable-fill' or 'permutation-invariant'; or
+        ``(n_features, n_latent) -> Encoder``.
+    decoder : str or callable, default 'linear+mlp'
+        'linear', 'mlp' or 'linear+mlp'; or ``(n_latent, n_outputs) -> Module``.
+    n_latent : int, optional
+        Number of latent dimensions; by default one fewer than columns, at most 20.
+    hidden : sequence of int, default (128, 128)
+        Widths of the hidden layers.
+    activation : {'relu', 'silu', 'tanh'}, default 'tanh'
+    n_samples : int, default 10
+        Importance samples in training, K.
+    max_steps : int, default 3000
+        Optimiser steps.
+    batch_size : int, default 128
+    learning_rate : float, default 3e-3
+    mechanism_rate : float, default 10
+        How many times faster the mechanism learns.
+    weight_decay : float, default 0.3
+        Decoupled weight decay on the decoder's multilayer perceptron.
+    optimizer : {'adamw', 'adam'}, default 'adamw'
+    schedule : {'one-cycle', 'constant'} or callable, default 'one-cycle'
+        ``(optimizer, n_steps) -> LRScheduler``.
+    clip_norm : float, default 10
+        Largest norm of a gradient.
+    validation_fraction : float, default 0.1
+        Share of rows held out to choose the weights that are kept.
+    evaluate_every : int, default 100
+        Steps between looks at the held-out rows.
+    patience : int, optional
+        Stop after so many looks without improvement; by default the schedule runs to its end.
+    n_impute_samples : int, default 1000
+        Importance samples in imputation.
+    estimator : {'conditional-mean', 'median', 'decoder-mean'}, default 'conditional-mean'
+        What fills a missing cell. 'decoder-mean' is the published estimator, which ignores that
+        the value is missing because of what it is; it is there for comparison.
+    missing_values : float, default NaN
+        What stands for a missing value.
+    add_indicator : bool, default False
+        Append columns that say what was missing.
+    keep_empty_features : bool, default True
+        Keep columns in which nothing was observed at fit, filled with 0.
+    device : str, default 'auto'
+        'auto' is a GPU if there is one.
+    random_state : int, RandomState or None, default None
+        Fixes everything on a given machine and thread count.
+    verbose : bool, default False
+        Show progress bars on stderr.
+    checkpoint : path, optional
+        File by which an interrupted `fit` goes on.
+
+    Attributes
+    ----------
+    history_ : History
+        Bounds during training; ``history_.plot()``.
+    model_ : LatentVariableModel
+    n_features_in_ : int
+    feature_names_in_ : array of str
+        If the table had names.
+
+    References
+    ----------
+    .. [1] Ipsen, Mattei & Frellsen, "not-MIWAE: Deep Generative Modelling with Missing not at
+       Random Data", ICLR 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from notmiwae import NotMIWAEImputer
+    >>> x = np.random.default_rng(0).normal(size=(200, 3)) + np.arange(3)
+    >>> x[x > 2] = np.nan
+    >>> imputer = NotMIWAEImputer("self-masking-known", max_steps=100, random_state=0)
+    >>> bool(np.isnan(imputer.fit_transform(x)).any())
+    False
+    """
+
+    def __init__(
+        self,
+        mechanism: str | Callable[[int], Mechanism] = "self-masking",
+        *,
+        sign: float | Sequence[float] = 1.0,
+        integrate: str = "auto",
+        observation: str | Callable[..., Observation] = "gaussian",
+        scale: str = "column",
+        scale_floor: float = SCALE_FLOOR,
+        bounds: Sequence[Any] | None = None,
+        encoder: str | Callable[..., torch.nn.Module] = "mask-concatenating",
+        decoder: str | Callable[..., torch.nn.Module] = "linear+mlp",
+        n_latent: int | None = None,
+        hidden: Sequence[int] = (128, 128),
+        activation: str = "tanh",
+        n_samples: int = 10,
+        max_steps: int = 3000,
+        batch_size: int = 128,
+        learning_rate: float = 3e-3,
+        mechanism_rate: float = 10.0,
+        weight_decay: float = 0.3,
+        optimizer: str = "adamw",
+        schedule: Any = "one-cycle",
+        clip_norm: float = 10.0,
+        validation_fraction: float = 0.1,
+        evaluate_every: int = 100,
+        patience: int | None = None,
+        n_impute_samples: int = 1000,
+        estimator: str = "conditional-mean",
+        missing_values: float = np.nan,
+        add_indicator: bool = False,
+        keep_empty_features: bool = True,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+        checkpoint: str | Path | None = None,
+    ) -> None:
+        self.mechanism = mechanism
+        self.sign = sign
+        self.integrate = integrate
+        self.observation = observation
+        self.scale = scale
+        self.scale_floor = scale_floor
+        self.bounds = bounds
+        self.encoder = encoder
+        self.decoder = decoder
+        self.n_latent = n_latent
+        self.hidden = hidden
+        self.activation = activation
+        self.n_samples = n_samples
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.mechanism_rate = mechanism_rate
+        self.weight_decay = weight_decay
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.clip_norm = clip_norm
+        self.validation_fraction = validation_fraction
+        self.evaluate_every = evaluate_every
+        self.patience = patience
+        self.n_impute_samples = n_impute_samples
+        self.estimator = estimator
+        self.missing_values = missing_values
+        self.add_indicator = add_indicator
+        self.keep_empty_features = keep_empty_features
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        self.checkpoint = checkpoint
+
+    @property
+    def _integrate(self) -> str:  # type: ignore[override]
+        return self.integrate
+
+    def _build_mechanism(self, n_features: int) -> Mechanism:
+        family = resolve("mechanism", self.mechanism, MECHANISMS)
+        if family is not SelfMaskingKnown:
+            return family(n_features)
+        sign = np.asarray(self.sign, dtype=float)
+        if sign.shape == (self.n_features_in_,):
+            sign = sign[self.preprocessing_.modelled]
+        return family(n_features, sign=sign.tolist())
+
+
+class MIWAEImputer(LatentVariableImputer):
+    """Impute values that are missing at random (MIWAE): `NotMIWAEImputer` with no mechanism.
+
+    See `NotMIWAEImputer` for the parameters and attributes, which are the same but for
+    `mechanism`, `sign`, `integrate` and `mechanism_rate`, which this has not.
+
+    References
+    ----------
+    .. [1] Mattei & Frellsen, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data
+       Sets", ICML 2019.
+    """
+
+    mechanism_rate = 1.0
+
+    def __init__(
+        self,
+        *,
+        observation: str | Callable[..., Observation] = "gaussian",
+        scale: str = "column",
+        scale_floor: float = SCALE_FLOOR,
+        bounds: Sequence[Any] | None = None,
+        encoder: str | Callable[..., torch.nn.Module] = "mask-concatenating",
+        decoder: str | Callable[..., torch.nn.Module] = "linear+mlp",
+        n_latent: int | None = None,
+        hidden: Sequence[int] = (128, 128),
+        activation: str = "tanh",
+        n_samples: int = 10,
+        max_steps: int = 3000,
+        batch_size: int = 128,
+        learning_rate: float = 3e-3,
+        weight_decay: float = 0.3,
+        optimizer: str = "adamw",
+        schedule: Any = "one-cycle",
+        clip_norm: float = 10.0,
+        validation_fraction: float = 0.1,
+        evaluate_every: int = 100,
+        patience: int | None = None,
+        n_impute_samples: int = 1000,
+        estimator: str = "conditional-mean",
+        missing_values: float = np.nan,
+        add_indicator: bool = False,
+        keep_empty_features: bool = True,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+        checkpoint: str | Path | None = None,
+    ) -> None:
+        self.observation = observation
+        self.scale = scale
+        self.scale_floor = scale_floor
+        self.bounds = bounds
+        self.encoder = encoder
+        self.decoder = decoder
+        self.n_latent = n_latent
+        self.hidden = hidden
+        self.activation = activation
+        self.n_samples = n_samples
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.clip_norm = clip_norm
+        self.validation_fraction = validation_fraction
+        self.evaluate_every = evaluate_every
+        self.patience = patience
+        self.n_impute_samples = n_impute_samples
+        self.estimator = estimator
+        self.missing_values = missing_values
+        self.add_indicator = add_indicator
+        self.keep_empty_features = keep_empty_features
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        self.checkpoint = checkpoint
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the torch device called `device`; 'auto' is a GPU if there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda'; got {device!r}") from None
+
+
+def is_nan(value: Any) -> bool:
+    """Whether a stand-in for missing values is NaN."""
+    return isinstance(value, float) and np.isnan(value)
+
+
+def _version() -> str:
+    from notmiwae import __version__
+
+    return __version__
+
+
+def _plain(value: Any) -> Any:
+    """Turn arrays, tuples, paths and NaN into what JSON can say."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return "nan" if is_nan(value) else value

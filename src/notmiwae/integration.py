@@ -1,0 +1,153 @@
+"""What is known of a missing cell given the latents: p(x | z, s=0).
+
+A factorised mechanism leaves one-dimensional integrals, one per missing cell:
+
+    r(z) = ∫ p(x | z) p(s=0 | x) dx,      p(x | z, s=0) = p(x | z) p(s=0 | x) / r(z).
+
+The second is the observation distribution *tilted* by the probability of being missing. Each class
+here is one way to have it; all offer ``log_normaliser`` (log r), ``mean`` and ``sample()`` with the
+batch shape of the observation distribution.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Normal
+from torch.special import log_ndtr, ndtr, ndtri
+
+
+class MissingCells(Protocol):
+    """p(x | z, s=0) for every cell."""
+
+    @property
+    def log_normaliser(self) -> Tensor:
+        """Log r(z), the log probability that the cell is missing."""
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x | z, s=0]."""
+
+    def sample(self) -> Tensor:
+        """One draw of x for every cell."""
+
+
+class Untilted:
+    """An ignorable mechanism changes nothing: p(x | z, s=0) = p(x | z)."""
+
+    def __init__(self, distribution: Distribution) -> None:
+        self.distribution = distribution
+
+    @property
+    def log_normaliser(self) -> Tensor:
+        """Zero, as a scalar."""
+        return torch.zeros(())
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x | z]."""
+        return self.distribution.mean
+
+    def sample(self) -> Tensor:
+        """Draw x ~ p(x | z)."""
+        return self.distribution.sample()
+
+
+class Drawn:
+    """A draw x_m ~ p(x | z) that its importance weight accounts for; the weights do the tilting."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.mean = values
+
+    @property
+    def log_normaliser(self) -> Tensor:
+        """Zero, as a scalar: the mechanism is weighed at the draw itself."""
+        return torch.zeros(())
+
+    def sample(self) -> Tensor:
+        """Return the draw itself, since no other has this weight."""
+        return self.mean
+
+
+class ProbitTilted:
+    """Gaussian times probit: x ~ N(μ, σ²) tilted by Φ(a x + c), in closed form.
+
+    With ``s = √(1 + a²σ²)`` and ``t = (aμ + c)/s``: ``r = Φ(t)`` and
+    ``E[x | missing] = μ + σ² a/s · φ(t)/Φ(t)``, an extended skew-normal distribution.
+
+    Parameters
+    ----------
+    distribution : Normal
+        p(x | z).
+    slope, intercept : Tensor
+        a and c, which broadcast against it.
+    """
+
+    def __init__(self, distribution: Normal, slope: Tensor, intercept: Tensor) -> None:
+        self.loc, self.variance, self.slope = distribution.loc, distribution.variance, slope
+        self.spread = (1 + slope.square() * self.variance).sqrt()
+        self.threshold = (slope * self.loc + intercept) / self.spread
+        self.log_normaliser = log_ndtr(self.threshold)
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x | z, s=0]."""
+        log_density = -0.5 * self.threshold.square() - 0.5 * math.log(2 * math.pi)
+        inverse_mills = (log_density - self.log_normaliser).exp()
+        return self.loc + self.variance * self.slope / self.spread * inverse_mills
+
+    def sample(self) -> Tensor:
+        """Draw the score that made the cell missing, then x given the score.
+
+        The score ``a x + c + ε`` is Gaussian and positive. In double precision, since the tail
+        that it is drawn from may be far out.
+        """
+        threshold = self.threshold.double()
+        tail = ndtr(threshold) * torch.rand_like(threshold)
+        excess = threshold - ndtri(tail.clamp_min(torch.finfo(torch.double).tiny))
+        gain = self.slope * self.variance / self.spread
+        loc = self.loc + gain * (excess - threshold)
+        return (loc + self.variance.sqrt() / self.spread * torch.randn_like(loc)).to(self.loc.dtype)
+
+
+class Discretised:
+    """Any other pair: quadrature over the observation's own nodes, the leading axis.
+
+    Parameters
+    ----------
+    nodes : Tensor
+        Values ``(Q, ..., D)``, ascending.
+    log_weights : Tensor
+        Log of p(x | z) dx, which sums to one over the nodes.
+    log_missing : Tensor
+        Log p(s=0 | x) at the nodes.
+    continuous : bool
+        Whether draws fall between the nodes, or on them (enumeration).
+    """
+
+    def __init__(
+        self, nodes: Tensor, log_weights: Tensor, log_missing: Tensor, continuous: bool
+    ) -> None:
+        self.nodes, self.continuous = nodes, continuous
+        self.log_weights = log_weights + log_missing
+        self.log_normaliser = self.log_weights.logsumexp(0)
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x | z, s=0]."""
+        return (self.log_weights.softmax(0) * self.nodes).sum(0)
+
+    def sample(self) -> Tensor:
+        """Choose a node by its tilted weight, then a value between its neighbours' midpoints."""
+        gumbel = -torch.empty_like(self.log_weights).exponential_().log()
+        chosen = (self.log_weights + gumbel).argmax(0, keepdim=True)
+        value = self.nodes.gather(0, chosen)
+        if self.continuous:
+            midpoints = (self.nodes[1:] + self.nodes[:-1]) / 2
+            edges = torch.cat([self.nodes[:1], midpoints, self.nodes[-1:]])
+            low, high = edges.gather(0, chosen), edges.gather(0, chosen + 1)
+            value = low + (high - low) * torch.rand_like(low)
+        return value.squeeze(0)

@@ -1,0 +1,290 @@
+"""Observation distributions p(x | z), one univariate distribution per column.
+
+A decoder trunk maps z to raw parameters; the classes here turn these into a
+``torch.distributions`` object with batch shape ``(..., D)`` and empty event shape, so that a mask
+multiplies per column. Each also knows the nodes and weights of a one-dimensional quadrature,
+
+    ∫ p(x | z) f(x) dx ≈ Σ_q ω_q f(x_q),      Σ_q ω_q = 1,
+
+by which a missing cell is integrated out whatever the mechanism: Gauss-Hermite for the Gaussian,
+the same nodes as normal scores for the truncated normal, a trapezoidal rule in a sinh scale for
+Student's t (heavy tails), enumeration for the Bernoulli distribution.
+
+Scales are in the units that the model sees, which are standard deviations of the observed values
+of a column. A floor under every scale keeps the likelihood bounded where a column repeats a value.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli as BernoulliDistribution
+from torch.distributions import Distribution, Normal
+from torch.distributions import StudentT as StudentTDistribution
+from torch.nn.functional import softplus
+from torch.special import log_ndtr, ndtr, ndtri
+
+from notmiwae._validation import check_number, lookup
+
+Decoder = Callable[[int], nn.Module]
+"""From a number of outputs to the network that makes them from latents."""
+
+SCALE_FLOOR = 0.01
+
+
+class Observation(nn.Module, ABC):
+    """p(x | z).
+
+    Parameters
+    ----------
+    n_features : int
+        D.
+    decoder : callable
+        ``n_outputs -> nn.Module`` from latents ``(..., L)`` to ``(..., n_outputs)``.
+    """
+
+    continuous: ClassVar[bool] = True
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> Distribution:
+        """Return p(x | z) with batch shape ``(..., D)`` for latents ``(..., L)``."""
+
+    @abstractmethod
+    def nodes(self, distribution: Any) -> tuple[Tensor, Tensor]:
+        """Return ascending nodes and log weights, both ``(Q, ..., D)``."""
+
+    def check(self, x: np.ndarray) -> None:
+        """Raise ValueError if observed values ``x`` (NaN elsewhere) are outside the support."""
+
+
+class LocationScale(Observation):
+    """Families with a location per cell, and further parameters where `scale` says.
+
+    Parameters
+    ----------
+    n_features, decoder
+        See `Observation`.
+    scale : {'column', 'network', 'shared'}
+        The scale is one per column, a function of z (as published), or one for all columns.
+    scale_floor : float
+        Least scale, in standard deviations of a column's observed values.
+    """
+
+    n_spread: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        n_features: int,
+        decoder: Decoder,
+        *,
+        scale: str = "column",
+        scale_floor: float = SCALE_FLOOR,
+    ) -> None:
+        super().__init__()
+        widths = {"column": n_features, "network": 0, "shared": 1}
+        width = lookup("scale", scale, widths)
+        check_number("scale_floor", scale_floor, above=0)
+        self.scale_floor = scale_floor
+        self.decoder = decoder(n_features * (1 if width else 1 + self.n_spread))
+        self.spread = nn.Parameter(torch.zeros(self.n_spread, width)) if width else None
+
+    def raw_parameters(self, z: Tensor) -> tuple[Tensor, ...]:
+        """Return the location and `n_spread` unconstrained parameters."""
+        raw = self.decoder(z)
+        if self.spread is not None:
+            return raw, *self.spread
+        return raw.chunk(1 + self.n_spread, dim=-1)
+
+    def positive(self, raw_scale: Tensor) -> Tensor:
+        """Turn an unconstrained parameter into a scale above the floor."""
+        return softplus(raw_scale) + self.scale_floor
+
+
+class Gaussian(LocationScale):
+    """x ~ N(μ, σ²)."""
+
+    n_nodes = 32
+
+    def forward(self, z: Tensor) -> Normal:
+        loc, raw_scale = self.raw_parameters(z)
+        return Normal(loc, self.positive(raw_scale), validate_args=False)
+
+    def nodes(self, distribution: Normal) -> tuple[Tensor, Tensor]:
+        scores, log_weights = normal_scores(self.n_nodes, distribution.loc)
+        return distribution.loc + distribution.scale * scores, log_weights
+
+
+class StudentT(LocationScale):
+    """x ~ μ + σ t_ν with ν = 3 + softplus(·) degrees of freedom (as published)."""
+
+    n_spread = 2
+    n_nodes = 65
+    reach = 8.0
+
+    def forward(self, z: Tensor) -> StudentTDistribution:
+        loc, raw_scale, raw_df = self.raw_parameters(z)
+        return StudentTDistribution(
+            3 + softplus(raw_df), loc, self.positive(raw_scale), validate_args=False
+        )
+
+    def nodes(self, distribution: StudentTDistribution) -> tuple[Tensor, Tensor]:
+        steps = torch.linspace(-self.reach, self.reach, self.n_nodes).to(distribution.loc)
+        steps = steps.reshape(-1, *[1] * distribution.loc.dim())
+        values = distribution.loc + distribution.scale * steps.sinh()
+        log_weights = distribution.log_prob(values) + steps.cosh().log()
+        return values, log_weights.log_softmax(0)
+
+
+class TruncatedNormal(LocationScale):
+    """x ~ N(μ, σ²) given low ≤ x ≤ high.
+
+    Parameters
+    ----------
+    n_features, decoder, scale, scale_floor
+        See `LocationScale`.
+    low, high : float or array of shape (D,)
+        Bounds, in the units that the model sees.
+    """
+
+    n_nodes = 32
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        n_features: int,
+        decoder: Decoder,
+        *,
+        low: Any,
+        high: Any,
+        scale: str = "column",
+        scale_floor: float = SCALE_FLOOR,
+    ) -> None:
+        super().__init__(n_features, decoder, scale=scale, scale_floor=scale_floor)
+        for name, bound in {"low": low, "high": high}.items():
+            self.register_buffer(name, torch.as_tensor(bound).float().expand(n_features).clone())
+
+    def forward(self, z: Tensor) -> TruncatedNormalDistribution:
+        loc, raw_scale = self.raw_parameters(z)
+        return TruncatedNormalDistribution(loc, self.positive(raw_scale), self.low, self.high)
+
+    def nodes(self, distribution: TruncatedNormalDistribution) -> tuple[Tensor, Tensor]:
+        scores, log_weights = normal_scores(self.n_nodes, distribution.loc)
+        return distribution.icdf(ndtr(scores)), log_weights
+
+    def check(self, x: np.ndarray) -> None:
+        low, high = (bound.cpu().numpy() for bound in (self.low, self.high))
+        slack = 1e-5 * (1 + np.abs(x))
+        outside = (x < low - slack) | (x > high + slack)
+        if outside.any():
+            columns = np.flatnonzero(outside.any(0)).tolist()
+            raise ValueError(
+                f"column(s) {columns} hold values outside the given bounds: widen `bounds`, or "
+                "use observation='gaussian'"
+            )
+
+
+class Bernoulli(Observation):
+    """x ∈ {0, 1} with a probability per cell."""
+
+    continuous = False
+
+    def __init__(self, n_features: int, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder(n_features)
+
+    def forward(self, z: Tensor) -> BernoulliDistribution:
+        return BernoulliDistribution(logits=self.decoder(z), validate_args=False)
+
+    def nodes(self, distribution: BernoulliDistribution) -> tuple[Tensor, Tensor]:
+        zero = torch.zeros_like(distribution.logits)
+        values = torch.stack([zero, zero + 1])
+        return values, distribution.log_prob(values)
+
+    def check(self, x: np.ndarray) -> None:
+        other = ~(np.isnan(x) | (x == 0) | (x == 1))
+        if other.any():
+            columns = np.flatnonzero(other.any(0)).tolist()
+            raise ValueError(
+                f"observation='bernoulli' needs values 0 and 1 only, and column(s) {columns} hold "
+                f"others (such as {x[other][0]:g}): recode them, or use observation='gaussian'"
+            )
+
+
+class TruncatedNormalDistribution(Distribution):
+    """N(loc, scale²) restricted to [low, high]; infinite bounds are allowed."""
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    has_rsample = True
+    reach = 1e3  # a bound this many scales away is as good as infinite, and has finite gradients
+
+    def __init__(self, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> None:
+        self.loc, self.scale, self.low, self.high = torch.broadcast_tensors(loc, scale, low, high)
+        super().__init__(self.loc.shape, validate_args=False)
+        lower, upper = (
+            ((bound - self.loc) / self.scale).clamp(-self.reach, self.reach)
+            for bound in (self.low, self.high)
+        )
+        # Mirrored so that the nearer bound is on the left: Φ loses its digits on the right.
+        self.mirrored = lower + upper > 0
+        self.lower = torch.where(self.mirrored, -upper, lower)
+        self.upper = torch.where(self.mirrored, -lower, upper)
+        log_upper = log_ndtr(self.upper)
+        share = (log_ndtr(self.lower) - log_upper).exp().clamp_max(1 - 1e-6)
+        self.log_mass = log_upper + torch.log1p(-share)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density of values within the bounds."""
+        score = (value - self.loc) / self.scale
+        log_density = -0.5 * score.square() - 0.5 * math.log(2 * math.pi)
+        return log_density - self.scale.log() - self.log_mass
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean within the bounds."""
+        at_lower, at_upper = (
+            (-0.5 * bound.square() - 0.5 * math.log(2 * math.pi) - self.log_mass).exp()
+            for bound in (self.lower, self.upper)
+        )
+        shift = torch.where(self.mirrored, at_upper - at_lower, at_lower - at_upper)
+        return self.clamp(self.loc + self.scale * shift)
+
+    def icdf(self, probability: Tensor) -> Tensor:
+        """Quantile function."""
+        share = torch.where(self.mirrored, 1 - probability, probability)
+        lower = ndtr(self.lower)
+        level = lower + share * (ndtr(self.upper) - lower)
+        score = ndtri(level.clamp(torch.finfo(level.dtype).tiny, 1 - 1e-7))
+        score = torch.where(self.mirrored, -score, score)
+        return self.clamp(self.loc + self.scale * score)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw by inversion, differentiably."""
+        shape = self._extended_shape(torch.Size(sample_shape))
+        return self.icdf(torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device))
+
+    def clamp(self, value: Tensor) -> Tensor:
+        """Round values that left the bounds by a last digit back into them."""
+        return torch.minimum(torch.maximum(value, self.low), self.high)
+
+
+def normal_scores(n_nodes: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Gauss-Hermite nodes and log weights for N(0, 1), leading axis Q, to broadcast over `like`."""
+    scores, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
+    shape = (-1, *[1] * like.dim())
+    log_weights = torch.as_tensor(np.log(weights / weights.sum())).to(like).reshape(shape)
+    return torch.as_tensor(scores).to(like).reshape(shape), log_weights
+
+
+OBSERVATIONS: dict[str, type[Observation]] = {
+    "gaussian": Gaussian,
+    "student-t": StudentT,
+    "truncated-normal": TruncatedNormal,
+    "bernoulli": Bernoulli,
+}

@@ -1,0 +1,242 @@
+"""Figures of a report: arrays -> matplotlib figure -> an image to embed.
+
+Drawn small, without titles and legends: those are text of the page, which keeps its size on a phone
+and is read aloud. Colours are Okabe and Ito's, which the colour-blind can tell apart.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from notmiwae.report.page import Image
+
+INK, MUTED, FAINT = "#1f2933", "#66727f", "#d9dee3"
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
+LARGEST_SVG = 120_000  # characters; beyond it a picture of the same figure is smaller
+_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
+_PIXELS = 96  # of CSS to an inch
+
+style = rc_context(
+    {
+        "axes.edgecolor": FAINT,
+        "axes.labelcolor": MUTED,
+        "axes.linewidth": 0.8,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "font.size": 8,
+        "legend.frameon": False,
+        "lines.linewidth": 1.6,
+        "lines.solid_capstyle": "round",
+        "svg.fonttype": "none",
+        "svg.hashsalt": "notmiwae",  # the same figure is the same text
+        "text.color": INK,
+        "xtick.color": FAINT,
+        "xtick.labelcolor": MUTED,
+        "xtick.major.size": 2.5,
+        "ytick.color": FAINT,
+        "ytick.labelcolor": MUTED,
+        "ytick.major.size": 2.5,
+    }
+)
+
+
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.locator_params(nbins=5)
+    return figure, axes
+
+
+@dataclass(frozen=True)
+class Dots:
+    """A line of `dot_chart`.
+
+    Attributes
+    ----------
+    label : str
+    values : sequence of float
+        One per seed.
+    colour : str
+    published : float, optional
+        Drawn hollow.
+    marker : str
+        Of the published value.
+    """
+
+    label: str
+    values: Sequence[float]
+    colour: str
+    published: float | None = None
+    marker: str = "D"
+
+
+@style
+def dot_chart(lines: Sequence[Dots], label: str) -> Figure:
+    """Draw the mean over seeds as a dot, each seed faintly, a published value as a hollow marker.
+
+    Parameters
+    ----------
+    lines : sequence of Dots
+        From top to bottom.
+    label : str
+        Of the values' axis.
+    """
+    figure, axes = _canvas(4.9, 0.28 * len(lines) + 0.55)
+    for y, line in enumerate(lines):
+        values = np.asarray(line.values)
+        axes.axhline(y, color=FAINT, linewidth=0.7, zorder=0)
+        if len(values) > 1:
+            axes.plot(values, np.full(len(values), y), "|", color=line.colour, alpha=0.6, ms=9)
+        axes.plot(values.mean(), y, "o", color=line.colour, ms=6.5, mec="white", mew=0.8, zorder=3)
+        if line.published is not None:
+            axes.plot(
+                line.published, y, line.marker, mfc="white", mec=MUTED, mew=1.2, ms=5.5, zorder=2
+            )
+    axes.set_yticks(range(len(lines)), [line.label for line in lines], color=INK)
+    axes.set_ylim(len(lines) - 0.5, -0.5)
+    axes.set_xlabel(label)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    return figure
+
+
+@style
+def scatter(
+    truth: ArrayLike,
+    imputed: ArrayLike,
+    *,
+    limits: tuple[float, float],
+    threshold: float | None = None,
+    colour: str = PALETTE[0],
+) -> Figure:
+    """Draw imputed against true values, with the diagonal on which a perfect imputer would be.
+
+    Parameters
+    ----------
+    truth, imputed : array-like of the same shape
+        Values of missing cells.
+    limits : pair of float
+        Of both axes, so that panels can be compared.
+    threshold : float, optional
+        Above which values went missing; a faint line.
+    """
+    figure, axes = _canvas(2.5, 2.5)
+    axes.plot(limits, limits, color=MUTED, linewidth=0.9, zorder=1)
+    if threshold is not None:
+        axes.axhline(threshold, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
+    axes.scatter(truth, imputed, s=7, color=colour, alpha=0.4, linewidths=0, rasterized=True)
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
+    axes.set_yticks(axes.get_xticks())
+    axes.set(xlim=limits, ylim=limits)
+    return figure
+
+
+@style
+def training_curves(
+    histories: Sequence[Mapping[str, Any]], colour: str = PALETTE[0]
+) -> Figure:
+    """Draw training and held-out bounds over the steps; the first history strongly.
+
+    Parameters
+    ----------
+    histories : sequence of mapping
+        Fields of `notmiwae.training.History`, one per seed.
+    colour : str
+        Of the held-out bound; that of the training rows is grey.
+    """
+    figure, axes = _canvas(2.7, 1.9)
+    shown: list[float] = []
+    for i, history in enumerate(histories):
+        alpha = 0.3 if i else 1.0
+        axes.plot(history["step"], history["bound"], color="#98a3ae", alpha=alpha)
+        shown += history["bound"][len(history["bound"]) // 10 :]
+        if history["validation_bound"]:
+            axes.plot(history["step"], history["validation_bound"], color=colour, alpha=alpha)
+            at = history["step"].index(history["best_step"])
+            best = history["validation_bound"][at]
+            axes.plot(history["best_step"], best, "o", color=colour, alpha=alpha, ms=5, mec="white")
+            shown += history["validation_bound"][len(history["step"]) // 10 :]
+    low, high = np.quantile(shown, [0.05, 1.0])
+    margin = 0.08 * (high - low) + 1e-9
+    axes.set_ylim(low - margin, high + margin)
+    axes.set_xlim(left=0)
+    return figure
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line of `probability_curves`: values ``(G,)``, solid or dashed."""
+
+    values: ArrayLike
+    colour: str
+    dashed: bool = False
+
+
+@style
+def probability_curves(
+    grid: ArrayLike, curves: Sequence[Curve], rule: ArrayLike | None = None
+) -> Figure:
+    """Draw probabilities of being missing over a column's values.
+
+    Parameters
+    ----------
+    grid : array-like of shape (G,)
+    curves : sequence of Curve
+        The learned ones.
+    rule : array-like of shape (G,), optional
+        The true one, as a shaded step.
+    """
+    figure, axes = _canvas(2.3, 1.75)
+    if rule is not None:
+        axes.fill_between(grid, rule, step="mid", color="#e9ecef", linewidth=0, zorder=0)
+        axes.step(grid, rule, where="mid", color="#aab3bd", linewidth=1.0, zorder=1)
+    for curve in curves:
+        dashes = (0, (3, 2)) if curve.dashed else "-"
+        axes.plot(grid, curve.values, color=curve.colour, linestyle=dashes, zorder=2)
+    axes.set(xlim=(np.min(grid), np.max(grid)), ylim=(-0.03, 1.03))
+    axes.set_yticks([0, 0.5, 1], ["0", "½", "1"])
+    return figure
+
+
+@style
+def embed(figure: Figure, alt: str) -> Image:
+    """Return a figure as an image that needs no other file: SVG, or PNG where that is too large.
+
+    Parameters
+    ----------
+    figure : Figure
+    alt : str
+        What it shows, for those who do not see it.
+    """
+    svg = _svg(figure)
+    small = len(svg) <= LARGEST_SVG
+    data, kind = (svg.encode(), "svg+xml") if small else (_png(figure), "png")
+    width, height = (round(inches * _PIXELS) for inches in figure.get_size_inches())
+    source = f"data:image/{kind};base64,{b64encode(data).decode()}"
+    return {"src": source, "alt": alt, "width": width, "height": height}
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(text, format="svg", dpi=220, metadata=nothing)
+    # The page's letters rather than matplotlib's.
+    return re.sub(r"'DejaVu Sans'.*?sans-serif", _FONTS, text.getvalue())
+
+
+def _png(figure: Figure) -> bytes:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=220, metadata={"Software": None})
+    return data.getvalue()

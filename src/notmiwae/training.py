@@ -1,0 +1,339 @@
+"""Training: maximise a bound by stochastic gradients, watching it on held-out rows.
+
+The loop draws mini-batches by index from tensors in memory, clips the gradient's norm, keeps the
+weights with the best held-out bound, and stops when these have not improved for `patience`
+evaluations. Nothing here looks at the true value of a missing cell.
+
+Three groups of parameters are treated apart. The mechanism learns `mechanism_rate` times faster:
+a hard threshold needs a steep slope, which a slow one never reaches. Weight decay (decoupled)
+shrinks `notmiwae.networks.Penalised` layers only. The rest learns at the plain rate.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
+from tqdm.auto import tqdm
+
+from notmiwae._validation import lookup, resolve
+from notmiwae.bounds import importance_weighted
+from notmiwae.model import LatentVariableModel
+from notmiwae.networks import Penalised
+from notmiwae.persistence import load_checkpoint, save_checkpoint
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Schedule = Callable[[torch.optim.Optimizer, int], LRScheduler]
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": partial(torch.optim.Adam, fused=True),
+    "adamw": partial(torch.optim.AdamW, fused=True),
+}
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, n_steps: int, **options: Any) -> LRScheduler:
+    """Warm up to the learning rate of each group, then anneal to almost nothing."""
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    return OneCycleLR(optimizer, max_lr=peaks, total_steps=n_steps, **options)
+
+
+def constant(optimizer: torch.optim.Optimizer, n_steps: int) -> LRScheduler:
+    """Keep the learning rate."""
+    return ConstantLR(optimizer, factor=1.0)
+
+
+SCHEDULES: dict[str, Schedule] = {"one-cycle": one_cycle, "constant": constant}
+
+
+@dataclass
+class History:
+    """What happened during training, one entry per evaluation.
+
+    Attributes
+    ----------
+    step : list of int
+        Optimiser steps taken.
+    bound : list of float
+        Mean training bound per row since the evaluation before, in nats.
+    validation_bound : list of float
+        Mean bound per held-out row; empty without held-out rows.
+    best_step : int
+        Where the weights that were kept come from.
+    stopped_early : bool
+        Whether patience ended the training.
+    """
+
+    step: list[int] = field(default_factory=list)
+    bound: list[float] = field(default_factory=list)
+    validation_bound: list[float] = field(default_factory=list)
+    best_step: int = 0
+    stopped_early: bool = False
+
+    @property
+    def best_bound(self) -> float:
+        """The best held-out bound, or the last training bound without held-out rows."""
+        return max(self.validation_bound, default=self.bound[-1] if self.bound else float("nan"))
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the bounds over the steps (needs matplotlib, in the extra ``report``)."""
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError as error:
+            raise ImportError(
+                "plotting needs matplotlib: pip install 'notmiwae[report]'"
+            ) from error
+        ax = plt.gca() if ax is None else ax
+        ax.plot(self.step, self.bound, label="training rows")
+        if self.validation_bound:
+            ax.plot(self.step, self.validation_bound, label="held-out rows")
+            ax.axvline(self.best_step, color="0.6", linestyle=":", label="weights kept")
+        ax.set(xlabel="step", ylabel="bound per row (nats)")
+        ax.legend()
+        return ax
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Seed torch's generators within the block, and leave the global ones as they were."""
+    devices = [device] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+class Batches:
+    """Row indices of the mini-batch of any step: each epoch is a permutation fixed by the seed."""
+
+    def __init__(self, n_rows: int, size: int, seed: int, device: torch.device) -> None:
+        self.n_rows, self.size, self.seed, self.device = n_rows, size, seed, device
+        self.per_epoch = -(-n_rows // size)
+        self.epoch = -1
+
+    def __getitem__(self, step: int) -> Tensor:
+        epoch, position = divmod(step, self.per_epoch)
+        if epoch != self.epoch:
+            generator = torch.Generator().manual_seed((self.seed + epoch * 0x9E3779B9) % 2**63)
+            self.order = torch.randperm(self.n_rows, generator=generator).to(self.device)
+            self.epoch = epoch
+        return self.order[position * self.size : (position + 1) * self.size]
+
+
+def parameter_groups(
+    model: LatentVariableModel, learning_rate: float, mechanism_rate: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Split the parameters as the head of this module says."""
+    mechanism = list(model.mechanism.parameters())
+    decayed = [
+        parameter
+        for module in model.modules()
+        if isinstance(module, Penalised)
+        for parameter in module.parameters()
+    ]
+    apart = {id(parameter) for parameter in mechanism + decayed}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in apart]
+    groups = [
+        {"params": rest, "lr": learning_rate, "weight_decay": 0.0},
+        {"params": decayed, "lr": learning_rate, "weight_decay": weight_decay},
+        {"params": mechanism, "lr": learning_rate * mechanism_rate, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def mean_bound(
+    model: LatentVariableModel, x: Tensor, mask: Tensor, n_samples: int, seed: int
+) -> float:
+    """Mean bound per row, with the same noise at every call."""
+    with torch.no_grad(), seeded(seed, x.device):
+        return importance_weighted(model(x, mask, n_samples).log_weights).mean().item()
+
+
+def fit(
+    model: LatentVariableModel,
+    x: Tensor,
+    mask: Tensor,
+    *,
+    validation: tuple[Tensor, Tensor] | None = None,
+    bound: Callable[[Tensor], Tensor] = importance_weighted,
+    n_samples: int = 10,
+    max_steps: int = 3000,
+    batch_size: int = 128,
+    learning_rate: float = 3e-3,
+    mechanism_rate: float = 10.0,
+    weight_decay: float = 0.3,
+    optimizer: str = "adamw",
+    schedule: str | Schedule = "one-cycle",
+    clip_norm: float = 10.0,
+    evaluate_every: int = 100,
+    patience: int | None = None,
+    seed: int = 0,
+    progress: bool = False,
+    checkpoint: str | Path | None = None,
+) -> History:
+    """Train `model` in place and return its history.
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+    x, mask : Tensor
+        Zero-filled values and mask ``(N, D)``, on the model's device.
+    validation : pair of Tensor, optional
+        The same for held-out rows; without them the last weights are kept.
+    bound : callable
+        From log weights ``(K, N)`` to a bound ``(N,)``.
+    n_samples : int
+        K.
+    max_steps : int
+        Optimiser steps.
+    batch_size : int
+        Rows of a mini-batch; an epoch's last batch may be smaller.
+    learning_rate, mechanism_rate, weight_decay : float
+        See the head of this module.
+    optimizer : {'adam', 'adamw'}
+    schedule : {'one-cycle', 'constant'} or callable
+        ``(optimizer, n_steps) -> LRScheduler``, stepped once a step.
+    clip_norm : float
+        Largest norm of the gradient.
+    evaluate_every : int
+        Steps between evaluations of the held-out bound.
+    patience : int, optional
+        Stop after so many evaluations without a better held-out bound.
+    seed : int
+        Fixes mini-batches and noise; the global generators are left as they were.
+    progress : bool
+        Show a progress bar on stderr.
+    checkpoint : path, optional
+        File that is written at every evaluation; if it exists, training goes on from there and
+        reaches what an uninterrupted run would have.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    FloatingPointError
+        If the bound stops being finite.
+    """
+    parameters = parameter_groups(model, learning_rate, mechanism_rate, weight_decay)
+    stepper = lookup("optimizer", optimizer, OPTIMIZERS)(parameters)
+    rates = resolve("schedule", schedule, SCHEDULES)(stepper, max_steps)
+    run = _Run(model, stepper, rates)
+    if checkpoint is not None:
+        run.resume(checkpoint)
+    batches = Batches(x.shape[0], batch_size, seed, x.device)
+    total = torch.zeros((), device=x.device)
+    bar = tqdm(
+        total=max_steps, initial=run.n_steps, desc="training", unit="step", disable=not progress
+    )
+    with seeded(seed, x.device), bar:
+        run.restore_noise()
+        while run.n_steps < max_steps and not run.history.stopped_early:
+            rows = batches[run.n_steps]
+            loss = -bound(model(x[rows], mask[rows], n_samples).log_weights).mean()
+            run.descend(loss, clip_norm)
+            total -= loss.detach()
+            bar.update()
+            if run.n_steps % evaluate_every and run.n_steps < max_steps:
+                continue
+            since = run.n_steps - (run.history.step[-1] if run.history.step else 0)
+            held_out = validation and mean_bound(model, *validation, 5 * n_samples, seed)
+            run.record(total.item() / since, held_out, patience)
+            total.zero_()
+            bar.set_postfix(bound=f"{run.history.bound[-1]:.2f}", best_step=run.history.best_step)
+            if checkpoint is not None:
+                run.save(checkpoint)
+    model.load_state_dict(run.best)
+    return run.history
+
+
+class _Run:
+    """A training in progress: all that a checkpoint holds."""
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: LRScheduler
+    ) -> None:
+        self.model, self.optimizer, self.schedule = model, optimizer, schedule
+        self.history = History()
+        self.n_steps = 0
+        self.best = copy.deepcopy(model.state_dict())
+        self.noise: dict[str, Tensor] = {}
+
+    def descend(self, loss: Tensor, clip_norm: float) -> None:
+        """Take one step down the gradient."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)
+        self.optimizer.step()
+        self.schedule.step()
+        self.n_steps += 1
+
+    def record(self, bound: float, held_out: float | None, patience: int | None) -> None:
+        """Note an evaluation, keep the weights if they are the best, decide whether to stop."""
+        if not torch.isfinite(torch.tensor(bound)):
+            raise FloatingPointError(
+                f"the bound is {bound} at step {self.n_steps}: lower learning_rate, raise "
+                "scale_floor, or look for extreme outliers in the table"
+            )
+        history = self.history
+        if held_out is None or held_out > max(history.validation_bound, default=-torch.inf):
+            self.best = copy.deepcopy(self.model.state_dict())
+            history.best_step = self.n_steps
+        history.step.append(self.n_steps)
+        history.bound.append(bound)
+        if held_out is not None:
+            history.validation_bound.append(held_out)
+            waited = len(history.step) - 1 - history.step.index(history.best_step)
+            history.stopped_early = patience is not None and waited >= patience
+
+    def restore_noise(self) -> None:
+        """Continue the noise where a checkpoint left it."""
+        if "cpu" in self.noise:
+            torch.set_rng_state(self.noise["cpu"])
+        if "cuda" in self.noise:
+            torch.cuda.set_rng_state(self.noise["cuda"])
+
+    def save(self, file: str | Path) -> None:
+        """Write everything that `resume` needs."""
+        noise = {"cpu": torch.get_rng_state()}
+        if next(self.model.parameters()).is_cuda:
+            noise["cuda"] = torch.cuda.get_rng_state()
+        state = self.optimizer.state_dict()
+        tensors = {
+            "model": self.model.state_dict(),
+            "best": self.best,
+            "noise": noise,
+            **{f"optimizer.{index}": values for index, values in state["state"].items()},
+        }
+        meta = {
+            "n_steps": self.n_steps,
+            "history": asdict(self.history),
+            "groups": state["param_groups"],
+        }
+        save_checkpoint(file, tensors, meta)
+
+    def resume(self, file: str | Path) -> None:
+        """Take up the checkpoint `file`, if there is one."""
+        if (found := load_checkpoint(file)) is None:
+            return
+        tensors, meta = found
+        self.model.load_state_dict(tensors["model"])
+        self.best, self.noise = tensors["best"], tensors["noise"]
+        moments = {
+            int(name.removeprefix("optimizer.")): values
+            for name, values in tensors.items()
+            if name.startswith("optimizer.")
+        }
+        self.optimizer.load_state_dict({"state": moments, "param_groups": meta["groups"]})
+        self.n_steps, self.history = meta["n_steps"], History(**meta["history"])
+        self.schedule.last_epoch = self.n_steps
+        self.schedule._step_count = self.n_steps + 1
