@@ -6,15 +6,19 @@ import torch
 from notmiwae.mechanisms import (
     LINKS,
     MECHANISMS,
+    ColumnwiseMechanism,
     FactorisedMechanism,
     Linear,
     Nonlinear,
     Probit,
     SelfMasking,
     SelfMaskingKnown,
+    SelfMaskingQuadratic,
+    SelfMaskingSpline,
 )
 
 EXPLAINING = [name for name in MECHANISMS if name != "ignorable"]
+CONTEXTUAL = [n for n, family in MECHANISMS.items() if issubclass(family, ColumnwiseMechanism)]
 DIRECTIONLESS = [name for name in EXPLAINING if name != "self-masking-known"]
 
 
@@ -207,7 +211,7 @@ def test_extreme_parameters_and_values_stay_finite(steer, name, size):
 
 @pytest.mark.parametrize("sign", [0, 2, "up", [1, 1], [1, -1, 0.5], [[1, 1, 1]]])
 def test_a_bad_sign_is_answered_with_the_good_ones(sign):
-    with pytest.raises(ValueError, match="sign must be .1") as error:
+    with pytest.raises(ValueError, match=r"sign must be \+1") as error:
         SelfMaskingKnown(3, sign=sign)
     assert repr(sign) in str(error.value)
 
@@ -223,3 +227,55 @@ def test_probit_log_probabilities_are_accurate_far_out():
     expected = torch.special.log_ndtr(score)
     torch.testing.assert_close(Probit(score).log_prob(torch.zeros(5)), expected)
     torch.testing.assert_close(Probit(score).log_prob(torch.ones(5)), expected.flip(0))
+
+
+def test_a_spline_is_the_sum_of_its_hinges():
+    torch.manual_seed(0)
+    mechanism = SelfMaskingSpline(3)
+    hinges = mechanism.hinges
+    torch.nn.init.normal_(hinges.weight)
+    x = torch.cat([4 * torch.randn(200, 3), hinges.knots.unsqueeze(-1).expand(-1, 3)])
+    expected = ((x.unsqueeze(-1) - hinges.knots).abs() * hinges.weight).sum(-1)
+    torch.testing.assert_close(hinges(x), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", [SelfMaskingQuadratic, SelfMaskingSpline])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_curved_mechanisms_find_the_tails_or_the_middle(family, sign):
+    torch.manual_seed(0)
+    x = torch.randn(4000, 1)
+    mask = (sign * (x.abs() - 1) < 0).float()
+    fitted = maximum_likelihood(family(1), x, mask)
+    assert ((fitted(x).mean > 0.5) == (mask == 1)).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("name", CONTEXTUAL)
+def test_context_explains_missingness_by_complete_columns_only(name):
+    torch.manual_seed(0)
+    x = torch.randn(3000, 3)
+    mask = torch.ones(3000, 3)
+    mask[:, 1] = (x[:, 0] < 0.5).float()
+    mask[:, 2] = (x[:, 1] < 0.5).float()
+    fitted = maximum_likelihood(MECHANISMS[name](3, context=True), x, mask)
+    explained = ((fitted(x).mean > 0.5) == (mask == 1)).float().mean(0)
+    assert explained[1] > 0.97
+    changed = x.clone()
+    changed[:, 1] += 1
+    assert torch.equal(fitted(x).mean[:, 2], fitted(changed).mean[:, 2])
+
+
+@pytest.mark.parametrize("name", CONTEXTUAL)
+def test_context_starts_at_nothing(name):
+    mechanism = MECHANISMS[name](3, context=True)
+    mechanism.start(torch.tensor([0.0, 0.3, 0.5]))
+    x = torch.randn(6, 3)
+    other = x.clone()
+    other[:, 0] += 5
+    assert torch.equal(mechanism(x).mean[:, 1:], mechanism(other).mean[:, 1:])
+
+
+def test_at_random_leaves_values_unexplained_by_themselves():
+    mechanism = MECHANISMS["at-random"](2)
+    mechanism.start(torch.tensor([0.2, 0.4]))
+    found = mechanism(torch.randn(5, 2)).mean
+    torch.testing.assert_close(found, torch.tensor([0.8, 0.6]).expand(5, 2))

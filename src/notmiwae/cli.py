@@ -20,19 +20,23 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 
 from notmiwae import __version__
 from notmiwae.amputation import AMPUTATIONS, Amputer
-from notmiwae.imputers import ESTIMATORS, LatentVariableImputer, NotMIWAEImputer
-from notmiwae.mechanisms import MECHANISMS
+from notmiwae.imputers import ESTIMATORS, MECHANISM_NAMES, LatentVariableImputer, NotMIWAEImputer
 from notmiwae.observations import OBSERVATIONS
 from notmiwae.persistence import ModelFileError
 from notmiwae.tables import Table, TableError, check_extension
 
 MECHANISM_MEANINGS = {
+    "auto": "whichever of at-random and the self-masking shapes explains held-out rows best",
     "ignorable": "that a value is missing says nothing about the value (the MIWAE model)",
+    "at-random": "the same, but other columns may explain what goes missing",
     "self-masking": "high values go missing, or low ones: learned for each column",
     "self-masking-known": "high values go missing (or low, with --sign -1)",
+    "self-masking-quadratic": "high, low, extreme or middling values go missing: learned",
+    "self-masking-spline": "any part of a column's range may go missing: learned",
     "linear": "a weighted sum of all columns, missing values too, decides what goes missing",
     "nonlinear": "the same with a small neural network in place of the sum",
 }
@@ -101,13 +105,16 @@ def impute(args: argparse.Namespace) -> None:
     _check_impute(args)
     table = Table.read(args.table)
     imputer = _loaded(args) if args.load else _configured(args)
-    imputer.set_params(verbose=not args.quiet and sys.stderr.isatty())
     names = _model_columns(imputer, table) if args.load else _trainable(args, table)
     values = table.numbers(names)
+    trains = not args.load and bool(args.save or values.isna().to_numpy().any())
+    _rehearse(imputer, values, trains)
+    table.updated(values.fillna(0.0)).check_writable(args.output)
     fate = "the model does not use it" if args.load else "not among --columns"
     _say(args, _describe(args.table, table), *_holes(table, names, fate))
+    imputer.set_params(verbose=not args.quiet and sys.stderr.isatty())
     with _mistakes():
-        filled = table.updated(_filled(imputer, values, fit=not args.load, keep=bool(args.save)))
+        filled = table.updated(_filled(imputer, values, trains))
     if args.save:
         imputer.save(args.save)
         _say(args, f"{args.save}: the model, for --load")
@@ -208,14 +215,19 @@ def _trainable(args: argparse.Namespace, table: Table) -> list[str]:
     return names
 
 
-def _filled(
-    imputer: LatentVariableImputer, values: pd.DataFrame, fit: bool, keep: bool
-) -> pd.DataFrame:
-    """Train if need be, and fill."""
-    if not values.isna().to_numpy().any() and not keep:
-        return values
-    if fit:
+def _rehearse(imputer: LatentVariableImputer, values: pd.DataFrame, train: bool) -> None:
+    """Train for one step, which finds the mistakes before anything is said or takes long."""
+    if train:
+        with _mistakes():
+            clone(imputer).set_params(max_steps=1).fit(values)
+
+
+def _filled(imputer: LatentVariableImputer, values: pd.DataFrame, train: bool) -> pd.DataFrame:
+    """Fill, after training if need be."""
+    if train:
         imputer.fit(values)
+    if not values.isna().to_numpy().any():
+        return values
     filled = imputer.set_output(transform="pandas").transform(values)
     # A model from Python may add indicators and drop columns.
     return filled[[name for name in values if name in filled]]
@@ -238,7 +250,7 @@ def ampute(args: argparse.Namespace) -> None:
     )
     with _mistakes():
         holes = table.updated(amputer.fit_transform(values))
-    holes.write(args.output)
+    holes.write(args.output)  # before anything is said: an error is to be the only line
     _say(args, _describe(args.table, table), *_deleted(table, holes))
     _say(args, f"{args.output}: {_counted(_n_missing(holes) - _n_missing(table), 'cell')} deleted")
 
@@ -332,8 +344,7 @@ def _deleted(table: Table, holes: Table) -> list[str]:
 def _aligned(verb: str, rows: Sequence[tuple[str, int, str]], total: int) -> list[str]:
     """Lay out columns with a count or a remark; the others make one line at the end."""
     told = [row for row in rows if row[1] or row[2]]
-    width = max((len(name) for name, *_ in told), default=0)
-    width = max(width, len("column"))
+    width = max(len(name) for name in ["column", *(row[0] for row in told)])
     lines = [f"  {'column':<{width}}  {verb:>8}   share"] if told else []
     lines += [
         f"  {name:<{width}}  {count:>8}  {count / total:>6.1%}  {remark}".rstrip()
@@ -357,7 +368,7 @@ def _result(table: Table, filled: Table) -> str:
 
 
 def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -411,9 +422,9 @@ def _add_impute(commands: Any) -> None:
         "Learn how the numeric columns of a table hang together and why values are missing, and "
         "fill the holes with what is to be expected there. Cells that hold something stay exactly "
         "as they are. Columns of text, dates and codes are carried through.",
-        _glossary("mechanisms (why values are missing)", MECHANISMS, MECHANISM_MEANINGS),
+        _glossary("mechanisms (why values are missing)", MECHANISM_NAMES, MECHANISM_MEANINGS),
         _glossary("observations (what values are like)", OBSERVATIONS, OBSERVATION_MEANINGS),
-        _glossary("estimators (what fills a hole)", dict.fromkeys(ESTIMATORS), ESTIMATOR_MEANINGS),
+        _glossary("estimators (what fills a hole)", ESTIMATORS, ESTIMATOR_MEANINGS),
         _examples(
             "notmiwae impute patients.csv -o filled.csv --mechanism self-masking-known",
             "notmiwae impute patients.csv -o filled.csv --columns age,weight --save model",
@@ -429,14 +440,14 @@ def _add_impute(commands: Any) -> None:
     add("--save", type=Path, metavar="DIR", help="keep the trained model in this folder")
     add("--load", type=Path, metavar="DIR", help="fill by a model that was kept; no training")
     _add_seed(parser, "file")
-    _add_quiet(parser)
+    add("--quiet", action="store_true", help="say nothing but errors")
 
 
 def _add_model(parser: _Parser) -> None:
     """Add what makes an imputer; None stands for the imputer's own default."""
     defaults = NotMIWAEImputer()
     for name, known, about in [
-        ("mechanism", [*MECHANISMS], "why values are missing"),
+        ("mechanism", MECHANISM_NAMES, "why values are missing"),
         ("observation", [*OBSERVATIONS], "what values are like"),
         ("estimator", ESTIMATORS, "what fills a hole"),
     ]:
@@ -473,7 +484,7 @@ def _add_ampute(commands: Any) -> None:
     add("--threshold", type=_numbers, metavar="X", help="from where on, in standard deviations")
     add("--limit", type=_numbers, metavar="X", help="from where on, in the units of the table")
     _add_seed(parser, "file")
-    _add_quiet(parser)
+    add("--quiet", action="store_true", help="say nothing but errors")
 
 
 def _add_reproduce(commands: Any) -> None:
@@ -529,17 +540,14 @@ def _add_tables(parser: _Parser, about: str) -> None:
 
 def _add_seed(parser: _Parser, result: str) -> None:
     about = f"the same seed gives the same {result} (default: 0)"
-    parser.add_argument("--seed", type=_whole, metavar="N", help=about)
+    parser.add_argument("--seed", type=_seed, metavar="N", help=about)
 
 
-def _add_quiet(parser: _Parser) -> None:
-    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
-
-
-def _glossary(title: str, known: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
-    """Explain names, one each; a newcomer is explained by what it says of itself."""
+def _glossary(title: str, known: Iterable[str], meanings: Mapping[str, str]) -> str:
+    """Explain names, one each; a mapping's members say the rest of themselves."""
     entries = []
-    for name, member in known.items():
+    for name in known:
+        member = known[name] if isinstance(known, Mapping) else None
         meaning = meanings.get(name) or (inspect.getdoc(member) or "").split("\n")[0]
         indent = " " * 22
         entries.append(textwrap.fill(f"  {name:<19} {meaning}", WIDTH, subsequent_indent=indent))
@@ -556,14 +564,14 @@ def _sign(text: str) -> int:
     return int(text)
 
 
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0; got {text!r}")
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 2^32 - 1; got {text!r}")
     return int(text)
 
 
 def _positive(text: str) -> int:
-    if _whole(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1; got {text!r}")
     return int(text)
 

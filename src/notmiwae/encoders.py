@@ -200,8 +200,10 @@ class PrecisionNormal(Distribution):
     has_rsample = True
 
     def __init__(self, shift: Tensor, precision: Tensor) -> None:
-        self.factor = torch.linalg.cholesky(precision)
-        self.loc = torch.cholesky_solve(shift.unsqueeze(-1), self.factor).squeeze(-1)
+        # In double precision: narrow experts beside a wide prior make it ill-conditioned.
+        factor = torch.linalg.cholesky(precision.double())
+        loc = torch.cholesky_solve(shift.double().unsqueeze(-1), factor).squeeze(-1)
+        self.factor, self.loc = factor.to(shift.dtype), loc.to(shift.dtype)
         super().__init__(shift.shape[:-1], shift.shape[-1:], validate_args=False)
 
     @property

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -40,10 +41,12 @@ class Accumulator(ABC):
     Parameters
     ----------
     model : LatentVariableModel
+    x : Tensor
+        The rows' zero-filled values ``(N, D)``.
     """
 
-    def __init__(self, model: LatentVariableModel) -> None:
-        self.model = model
+    def __init__(self, model: LatentVariableModel, x: Tensor) -> None:
+        self.model, self.x = model, x
         self.log_total: Tensor | None = None
 
     def add(self, sample: ImportanceSample) -> None:
@@ -67,9 +70,12 @@ class WeightedMean(Accumulator):
     """Σ_k α_k v_k over values v ``(K, N, D)`` of a sample."""
 
     def __init__(
-        self, model: LatentVariableModel, values: Callable[[ImportanceSample], Tensor]
+        self,
+        model: LatentVariableModel,
+        x: Tensor,
+        values: Callable[[ImportanceSample], Tensor],
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, x)
         self.values = values
         self.mean = torch.zeros(())
 
@@ -84,20 +90,21 @@ class WeightedMean(Accumulator):
 class Resampled(Accumulator):
     """Draws ``(S, N, D)``, each chosen by the weights among all blocks (a weighted reservoir)."""
 
-    def __init__(self, model: LatentVariableModel, n_draws: int) -> None:
-        super().__init__(model)
+    def __init__(self, model: LatentVariableModel, x: Tensor, n_draws: int) -> None:
+        super().__init__(model, x)
         self.n_draws = n_draws
-        self.draws = torch.zeros(())
+        self.kept = torch.zeros(())
 
     def fold(self, sample: ImportanceSample, share: Tensor) -> None:
         probabilities = sample.log_weights.softmax(0).T
-        chosen = torch.multinomial(probabilities, self.n_draws, replacement=True).T
-        fresh = self.model.redraw(sample, chosen)
-        replaced = torch.rand_like(fresh[..., 0]) < share
-        self.draws = torch.where(replaced.unsqueeze(-1), fresh, self.draws)
+        chosen = torch.multinomial(probabilities, self.n_draws, replacement=True).T.unsqueeze(-1)
+        candidates = self.model.resumable(sample)
+        fresh = candidates.gather(0, chosen.expand(-1, -1, candidates.shape[-1]))
+        replaced = torch.rand_like(fresh[..., :1]) < share.unsqueeze(-1)
+        self.kept = torch.where(replaced, fresh, self.kept)
 
     def result(self) -> Tensor:
-        return self.draws
+        return self.model.complete(self.kept, self.x)
 
 
 class Evidence(Accumulator):
@@ -122,7 +129,7 @@ def stream(
     x: Tensor,
     mask: Tensor,
     n_samples: int,
-    accumulator: Callable[[LatentVariableModel], Accumulator],
+    accumulator: Callable[..., Accumulator],
     *,
     width: int = 1,
     seed: int = 0,
@@ -138,7 +145,7 @@ def stream(
     n_samples : int
         K.
     accumulator : callable
-        Makes an accumulator for a block of rows.
+        ``(model, x) -> Accumulator`` for a block of rows.
     width : int
         Draws per row that the accumulator holds.
     seed : int
@@ -158,7 +165,7 @@ def stream(
     with torch.no_grad(), seeded(seed, device):
         for start in tqdm(starts, desc="imputing", unit="block", disable=not progress):
             block = [tensor[start : start + n_rows].to(device) for tensor in (x, mask)]
-            folded = accumulator(model)
+            folded = accumulator(model, block[0])
             for done in range(0, n_samples, per_block):
                 folded.add(model(*block, min(per_block, n_samples - done)))
             results.append(folded.result().cpu())
@@ -172,8 +179,12 @@ def cells_per_draw(model: LatentVariableModel, n_features: int) -> int:
     return max(n_features * nodes, *layers)
 
 
+Models = Sequence[LatentVariableModel]
+"""Models of equal weight: an ensemble, often of one."""
+
+
 def conditional_mean(
-    model: LatentVariableModel,
+    models: Models,
     x: Tensor,
     mask: Tensor,
     n_samples: int = 1000,
@@ -186,27 +197,23 @@ def conditional_mean(
 
     Parameters
     ----------
+    models : sequence of LatentVariableModel
+        The means of an ensemble are averaged.
     estimator : {'conditional-mean', 'decoder-mean'}
         See the head of this module.
-    model, x, mask, n_samples, seed, progress
+    x, mask, n_samples, seed, progress
         See `stream`.
     """
-    values = lookup("estimator", estimator, MEANS)
-    return torch.cat(
-        stream(
-            model,
-            x,
-            mask,
-            n_samples,
-            lambda model: WeightedMean(model, values),
-            seed=seed,
-            progress=progress,
-        )
-    )
+    fold = partial(WeightedMean, values=lookup("estimator", estimator, MEANS))
+    means = [
+        torch.cat(stream(model, x, mask, n_samples, fold, seed=seed, progress=progress))
+        for model in models
+    ]
+    return torch.stack(means).mean(0)
 
 
 def draws(
-    model: LatentVariableModel,
+    models: Models,
     x: Tensor,
     mask: Tensor,
     n_draws: int,
@@ -215,33 +222,21 @@ def draws(
     seed: int = 0,
     progress: bool = False,
 ) -> Tensor:
-    """Return draws ``(n_draws, N, D)`` of x given x_o and s; only missing cells are meaningful."""
-    blocks = stream(
-        model,
-        x,
-        mask,
-        n_samples,
-        lambda model: Resampled(model, n_draws),
-        width=n_draws,
-        seed=seed,
-        progress=progress,
-    )
-    return torch.cat(blocks, dim=1)
+    """Return draws ``(n_draws, N, D)`` of x given x_o and s; only missing cells are meaningful.
 
-
-class Quantiles(Resampled):
-    """Quantiles ``(N, D, Q)`` of resampled draws."""
-
-    def __init__(self, model: LatentVariableModel, n_draws: int, levels: Tensor) -> None:
-        super().__init__(model, n_draws)
-        self.levels = levels
-
-    def result(self) -> Tensor:
-        return self.draws.quantile(self.levels.to(self.draws), dim=0).movedim(0, -1)
+    The models of an ensemble take turns.
+    """
+    result = torch.empty(n_draws, *x.shape)
+    for turn, model in enumerate(models[:n_draws]):
+        share = len(range(turn, n_draws, len(models)))
+        fold = partial(Resampled, n_draws=share)
+        blocks = stream(model, x, mask, n_samples, fold, width=share, seed=seed, progress=progress)
+        result[turn :: len(models)] = torch.cat(blocks, dim=1)
+    return result
 
 
 def quantiles(
-    model: LatentVariableModel,
+    models: Models,
     x: Tensor,
     mask: Tensor,
     levels: Sequence[float],
@@ -252,17 +247,21 @@ def quantiles(
     progress: bool = False,
 ) -> Tensor:
     """Return quantiles ``(N, D, len(levels))`` of x given x_o and s, from `n_draws` draws."""
-    blocks = stream(
-        model,
-        x,
-        mask,
-        n_samples,
-        lambda model: Quantiles(model, n_draws, torch.tensor(levels)),
-        width=n_draws,
-        seed=seed,
-        progress=progress,
+    n_rows = max(1, CELLS // (n_draws * x.shape[1]))
+    blocks = tqdm(
+        list(zip(x.split(n_rows), mask.split(n_rows), strict=True)),
+        desc="imputing",
+        unit="block",
+        disable=not progress,
     )
-    return torch.cat(blocks)
+    return torch.cat(
+        [
+            draws(models, values, known, n_draws, n_samples, seed=seed + index)
+            .quantile(torch.tensor(levels), dim=0)
+            .movedim(0, -1)
+            for index, (values, known) in enumerate(blocks)
+        ]
+    )
 
 
 class Diagnostics(NamedTuple):
@@ -271,9 +270,10 @@ class Diagnostics(NamedTuple):
     Attributes
     ----------
     log_likelihood : Tensor
-        The importance-weighted bound on log p(x_o, s) ``(N,)``, in nats.
+        The importance-weighted bound on log p(x_o, s) ``(N,)``, in nats; of the mixture, for an
+        ensemble.
     effective_sample_size : Tensor
-        (Σw)² / Σw² ``(N,)``, between 1 and K.
+        (Σw)² / Σw² ``(N,)``, between 1 and K; averaged, for an ensemble.
     """
 
     log_likelihood: Tensor
@@ -281,7 +281,7 @@ class Diagnostics(NamedTuple):
 
 
 def diagnose(
-    model: LatentVariableModel,
+    models: Models,
     x: Tensor,
     mask: Tensor,
     n_samples: int = 1000,
@@ -290,9 +290,13 @@ def diagnose(
     progress: bool = False,
 ) -> Diagnostics:
     """Return the bound and the effective sample size of every row."""
-    blocks = stream(model, x, mask, n_samples, Evidence, seed=seed, progress=progress)
-    log_total, log_squares = torch.cat(blocks, dim=1)
-    return Diagnostics(log_total - math.log(n_samples), (2 * log_total - log_squares).exp())
+    sums = [
+        torch.cat(stream(model, x, mask, n_samples, Evidence, seed=seed, progress=progress), dim=1)
+        for model in models
+    ]
+    log_total, log_squares = torch.stack(sums, dim=1)
+    log_likelihood = log_total.logsumexp(0) - math.log(len(models) * n_samples)
+    return Diagnostics(log_likelihood, (2 * log_total - log_squares).exp().mean(0))
 
 
 MEANS: dict[str, Callable[[ImportanceSample], Tensor]] = {

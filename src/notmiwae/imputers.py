@@ -22,26 +22,32 @@ from torch import Tensor
 
 from notmiwae import imputation, persistence
 from notmiwae._validation import check_number, lookup, resolve
-from notmiwae.encoders import ENCODERS
-from notmiwae.mechanisms import MECHANISMS, Mechanism, SelfMaskingKnown
+from notmiwae.assembly import build_model, choose_device
+from notmiwae.mechanisms import MECHANISMS, Mechanism
 from notmiwae.model import LatentVariableModel
-from notmiwae.networks import DECODERS
-from notmiwae.observations import (
-    OBSERVATIONS,
-    SCALE_FLOOR,
-    Bernoulli,
-    LocationScale,
-    Observation,
-    TruncatedNormal,
-)
+from notmiwae.observations import OBSERVATIONS, SCALE_FLOOR, Bernoulli, Observation
 from notmiwae.preprocessing import Standardiser
+from notmiwae.selection import CANDIDATES, Selection, select
 from notmiwae.training import OPTIMIZERS, SCHEDULES, History, fit, seeded
 
 Imputer = TypeVar("Imputer", bound="LatentVariableImputer")
 
 FILE = "imputer.json"
-MAX_LATENT = 20
+MECHANISM_NAMES = ["auto", *MECHANISMS]
 ESTIMATORS = [*imputation.MEANS, "median"]
+TRAINING = (
+    "n_samples",
+    "max_steps",
+    "batch_size",
+    "learning_rate",
+    "mechanism_rate",
+    "weight_decay",
+    "optimizer",
+    "schedule",
+    "clip_norm",
+    "evaluate_every",
+    "patience",
+)
 
 
 class LatentVariableImputer(TransformerMixin, BaseEstimator):
@@ -73,16 +79,32 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         self._learn_columns(x)
         self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.device_ = choose_device(self.device)
-        values, mask = self.preprocessing_.to_model(x)
-        with seeded(self.seed_):
-            self.model_ = self._build(mask).to(self.device_)
-            held_out = torch.rand(len(values)) < self.validation_fraction
-        self.model_.observation.check(np.where(mask.bool(), values, np.nan))
-        if not 0 < held_out.sum() < len(values):
-            held_out = torch.zeros(len(values), dtype=torch.bool)
-        values, mask = values.to(self.device_), mask.to(self.device_)
-        self.history_ = self._train(values, mask, held_out.to(self.device_))
+        values, mask = (part.to(self.device_) for part in self.preprocessing_.to_model(x))
+        trained = {
+            name: [self._train(name, index, values, mask) for index in range(self.n_models)]
+            for name in self._candidates()
+        }
+        self.selection_ = select(
+            {
+                name: float(np.mean([history.best_bound for _, history in runs]))
+                for name, runs in trained.items()
+            },
+            n_columns=int((mask == 0).any(0).sum()),
+        )
+        self.models_, self.histories_ = map(
+            list, zip(*trained[self.selection_.chosen], strict=True)
+        )
         return self
+
+    @property
+    def model_(self) -> LatentVariableModel:
+        """The first of the models."""
+        return self.models_[0]
+
+    @property
+    def history_(self) -> History:
+        """The first model's history."""
+        return self.histories_[0]
 
     def transform(self, X: Any) -> Any:
         """Fill missing cells; observed ones come back as they are.
@@ -168,7 +190,11 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
             path,
             FILE,
             {
-                **{f"model.{key}": value for key, value in self.model_.state_dict().items()},
+                **{
+                    f"model.{index}.{key}": value
+                    for index, model in enumerate(self.models_)
+                    for key, value in model.state_dict().items()
+                },
                 **{
                     f"preprocessing.{key}": torch.from_numpy(getattr(self.preprocessing_, key))
                     for key in ("modelled", "mean", "std")
@@ -184,7 +210,8 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
                         "feature_names_in": getattr(self, "feature_names_in_", None),
                         "seed": self.seed_,
                         "indicated": self.indicator_.features_ if self.add_indicator else None,
-                        "history": vars(self.history_),
+                        "selection": vars(self.selection_),
+                        "histories": [vars(history) for history in self.histories_],
                     }
                 ),
             },
@@ -207,7 +234,10 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
                 f"{path} holds a {meta.get('imputer')}, which {cls.__name__}.load cannot read"
             )
         try:
-            imputer = kind(**meta["parameters"])
+            parameters = meta["parameters"]
+            if parameters["missing_values"] == "nan":
+                parameters["missing_values"] = np.nan
+            imputer = kind(**parameters)
             imputer._restore(tensors, meta["fitted"], path)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise persistence.ModelFileError(
@@ -244,18 +274,25 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
     # ------------------------------------------------------------------ building blocks
 
     def _check_parameters(self) -> None:
-        for name in ("n_samples", "max_steps", "batch_size", "evaluate_every", "n_impute_samples"):
+        counts = ("n_models", "n_samples", "max_steps", "batch_size", "evaluate_every")
+        for name in (*counts, "n_impute_samples"):
             check_number(name, getattr(self, name), at_least=1, whole=True)
         for name in ("n_latent", "patience"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), at_least=1, whole=True)
         for name in ("learning_rate", "mechanism_rate", "scale_floor", "clip_norm"):
-            check_number(name, getattr(self, name), above=0)
+            check_number(name, self._settings()[name], above=0)
         check_number("weight_decay", self.weight_decay, at_least=0)
         check_number("validation_fraction", self.validation_fraction, at_least=0, below=1)
         lookup("estimator", self.estimator, dict.fromkeys(ESTIMATORS))
         lookup("optimizer", self.optimizer, OPTIMIZERS)
         resolve("schedule", self.schedule, SCHEDULES)
+        resolve("mechanism", self._settings()["mechanism"], dict.fromkeys(MECHANISM_NAMES))
+        if len(self._candidates()) > 1 and not self.validation_fraction:
+            raise ValueError(
+                "mechanism='auto' compares mechanisms on held-out rows: give validation_fraction "
+                "above 0, or name a mechanism"
+            )
 
     def _read(self, X: Any, reset: bool = False) -> np.ndarray:
         """Validate a table into a float array with NaN where missing."""
@@ -281,7 +318,7 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         if empty.all():
             raise ValueError("every value is missing: there is nothing to learn from")
         if empty.any():
-            names = getattr(self, "feature_names_in_", np.arange(len(empty)))[empty].tolist()
+            names = self._names()[empty].tolist()
             fate = "filled with 0" if self.keep_empty_features else "dropped"
             warnings.warn(
                 f"nothing is observed in column(s) {names}, which are {fate}: leave them out",
@@ -291,85 +328,67 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         if self.add_indicator:
             self.indicator_ = MissingIndicator(error_on_new=False).fit(x)
 
-    def _build(self, mask: Tensor) -> LatentVariableModel:
-        """Put the model together for a training mask ``(N, D)``."""
-        n_features = mask.shape[1]
-        n_latent = self.n_latent or min(max(n_features - 1, 1), MAX_LATENT)
-        shape = {"hidden": tuple(self.hidden), "activation": self.activation}
-        encoder = resolve("encoder", self.encoder, ENCODERS)
-        decoder = resolve("decoder", self.decoder, DECODERS)
-        mechanism = self._build_mechanism(n_features)
-        mechanism.start((1 - mask).mean(0))
-        return LatentVariableModel(
-            encoder(n_features, n_latent, **shape if isinstance(self.encoder, str) else {}),
-            self._build_observation(
-                n_features,
-                partial(decoder, n_latent, **shape if isinstance(self.decoder, str) else {}),
-            ),
-            mechanism,
-            integrate=self._integrate,
+    def _candidates(self) -> dict[str, Any]:
+        """Mechanisms to compare, by name."""
+        mechanism = self._settings()["mechanism"]
+        if mechanism == "auto":
+            return dict(CANDIDATES)
+        return {mechanism if isinstance(mechanism, str) else "given": mechanism}
+
+    def _settings(self) -> dict[str, Any]:
+        """Parameters by name, with those of a mechanism."""
+        return {
+            "mechanism": "ignorable",
+            "integrate": "auto",
+            "mechanism_rate": 1.0,
+            **self.get_params(deep=False),
+        }
+
+    def _build(self, name: str, missing_share: Tensor) -> LatentVariableModel:
+        mechanism = self._candidates()[name]
+        settings = {**self._settings(), "mechanism": mechanism}
+        return build_model(settings, self.preprocessing_, missing_share)
+
+    def _train(
+        self, name: str, index: int, values: Tensor, mask: Tensor
+    ) -> tuple[LatentVariableModel, History]:
+        """Train one model; `index` gives it rows to hold out, and noise, of its own."""
+        seed = self.seed_ + index
+        with seeded(seed):
+            model = self._build(name, (1 - mask.cpu()).mean(0)).to(self.device_)
+            held_out = (torch.rand(len(values)) < self.validation_fraction).to(self.device_)
+        self._check_support(model.observation, values, mask)
+        usable = 0 < held_out.sum() < len(values)
+        settings = self._settings()
+        history = fit(
+            model,
+            *((values[~held_out], mask[~held_out]) if usable else (values, mask)),
+            validation=(values[held_out], mask[held_out]) if usable else None,
+            seed=seed,
+            progress=f"{name} {index + 1}/{self.n_models}" if self.verbose else None,
+            checkpoint=self.checkpoint and Path(self.checkpoint) / f"{name}-{index}.safetensors",
+            **{key: settings[key] for key in TRAINING},
         )
+        return model, history
 
-    def _build_observation(
-        self, n_features: int, decoder: Callable[[int], torch.nn.Module]
-    ) -> Observation:
-        family = resolve("observation", self.observation, OBSERVATIONS)
-        options: dict[str, Any] = {}
-        if isinstance(self.observation, str) and issubclass(family, LocationScale):
-            options = {"scale": self.scale, "scale_floor": self.scale_floor}
-        if family is TruncatedNormal:
-            options |= self._standardised_bounds()
-        return family(n_features, decoder, **options)
-
-    def _standardised_bounds(self) -> dict[str, np.ndarray]:
-        if self.bounds is None:
+    def _check_support(self, observation: Observation, values: Tensor, mask: Tensor) -> None:
+        outside = (mask.bool() & ~observation.supports(values)).any(0).cpu().numpy()
+        if outside.any():
+            names = self._names()[self.preprocessing_.modelled][outside].tolist()
             raise ValueError(
-                "observation='truncated-normal' needs bounds=(low, high): numbers, or one of "
-                "each per column, in the table's units; -inf and inf are allowed"
+                f"observation={self.observation!r} takes {observation.support}, and column(s) "
+                f"{names} hold others: choose another observation, or mend the values"
             )
-        low, high = (
-            np.broadcast_to(np.asarray(bound, dtype=float), self.n_features_in_)
-            for bound in self.bounds
-        )
-        if (low >= high).any():
-            raise ValueError(f"bounds must be (low, high) with low < high; got {self.bounds!r}")
-        modelled = self.preprocessing_.modelled
-        standardise = self.preprocessing_.standardise
-        return {"low": standardise(low[modelled]), "high": standardise(high[modelled])}
 
-    def _build_mechanism(self, n_features: int) -> Mechanism:
-        return MECHANISMS["ignorable"](n_features)
-
-    _integrate = "auto"
-
-    def _train(self, values: Tensor, mask: Tensor, held_out: Tensor) -> History:
-        validation = (values[held_out], mask[held_out]) if held_out.any() else None
-        return fit(
-            self.model_,
-            values[~held_out],
-            mask[~held_out],
-            validation=validation,
-            n_samples=self.n_samples,
-            max_steps=self.max_steps,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            mechanism_rate=self.mechanism_rate,
-            weight_decay=self.weight_decay,
-            optimizer=self.optimizer,
-            schedule=self.schedule,
-            clip_norm=self.clip_norm,
-            evaluate_every=self.evaluate_every,
-            patience=self.patience,
-            seed=self.seed_,
-            progress=self.verbose,
-            checkpoint=self.checkpoint,
-        )
+    def _names(self) -> np.ndarray:
+        """Names of the columns, or their numbers."""
+        return getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
 
     def _streamed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Bind the model and the settings of imputation to one of its functions."""
         return partial(
             function,
-            self.model_,
+            self.models_,
             n_samples=self.n_impute_samples,
             seed=self.seed_,
             progress=self.verbose,
@@ -396,7 +415,8 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         self.n_features_in_, self.seed_ = fitted["n_features_in"], fitted["seed"]
         if fitted["feature_names_in"] is not None:
             self.feature_names_in_ = np.asarray(fitted["feature_names_in"], dtype=object)
-        self.history_ = History(**fitted["history"])
+        self.histories_ = [History(**history) for history in fitted["histories"]]
+        self.selection_ = Selection(**fitted["selection"])
         self.preprocessing_ = Standardiser()
         for key in ("modelled", "mean", "std"):
             setattr(self.preprocessing_, key, tensors.pop(f"preprocessing.{key}").numpy())
@@ -404,11 +424,19 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
             pattern = np.zeros((1, self.n_features_in_))
             pattern[:, fitted["indicated"]] = np.nan
             self.indicator_ = MissingIndicator(error_on_new=False).fit(pattern)
-        self.device_ = choose_device(self.device)
-        self.model_ = self._build(torch.ones(1, len(self.preprocessing_.mean)))
-        weights = {key.removeprefix("model."): value for key, value in tensors.items()}
-        persistence.load_weights(self.model_, weights, path)
-        self.model_.to(self.device_)
+        # A model from a machine with a GPU works without one.
+        self.device_ = choose_device(self.device if torch.cuda.is_available() else "cpu")
+        unknown = torch.zeros(len(self.preprocessing_.mean))
+        self.models_ = [self._build(self.selection_.chosen, unknown) for _ in self.histories_]
+        for index, model in enumerate(self.models_):
+            prefix = f"model.{index}."
+            weights = {
+                key.removeprefix(prefix): value
+                for key, value in tensors.items()
+                if key.startswith(prefix)
+            }
+            persistence.load_weights(model, weights, path)
+            model.to(self.device_)
 
 
 class NotMIWAEImputer(LatentVariableImputer):
@@ -422,8 +450,9 @@ class NotMIWAEImputer(LatentVariableImputer):
     ----------
     mechanism : str or callable, default 'self-masking'
         Why values are missing: 'ignorable' (at random), 'self-masking' (above or below a
-        threshold, data decide), 'self-masking-known' (on the side that `sign` gives), 'linear' or
-        'nonlinear' (whether a column is missing depends on all columns); or
+        threshold, data decide), 'self-masking-known' (on the side that `sign` gives),
+        'self-masking-quadratic' (also in the tails or in the middle), 'self-masking-spline' (any
+        shape), 'linear' or 'nonlinear' (whether a column is missing depends on all columns); or
         ``n_features -> Mechanism``.
     sign : float or sequence of float, default 1
         For 'self-masking-known': +1 where high values go missing, -1 where low ones do; one for
@@ -440,26 +469,27 @@ class NotMIWAEImputer(LatentVariableImputer):
         Least scale, in standard deviations of a column.
     bounds : pair, optional
         Low and high for 'truncated-normal', numbers or one of each per column, in table units.
-    encoder : str or callable, default 'mask-concatenating'
-        'zero-fill', 'mask-concatenating', 'learnable-fill' or 'permutation-invariant'; or
+    encoder : str or callable, default 'product-of-experts'
+        'zero-fill' (as published), 'mask-concatenating', 'learnable-fill', 'permutation-invariant'
+        or 'product-of-experts'; or
         ``(n_features, n_latent) -> Encoder``.
     decoder : str or callable, default 'linear+mlp'
         'linear', 'mlp' or 'linear+mlp'; or ``(n_latent, n_outputs) -> Module``.
     n_latent : int, optional
         Number of latent dimensions; by default one fewer than columns, at most 20.
-    hidden : sequence of int, default (128, 128)
+    hidden : sequence of int, default (64, 64)
         Widths of the hidden layers.
-    activation : {'relu', 'silu', 'tanh'}, default 'tanh'
-    n_samples : int, default 10
+    activation : {'relu', 'silu', 'tanh'}, default 'silu'
+    n_samples : int, default 5
         Importance samples in training, K.
-    max_steps : int, default 3000
+    max_steps : int, default 2000
         Optimiser steps.
     batch_size : int, default 128
-    learning_rate : float, default 3e-3
+    learning_rate : float, default 1e-2
     mechanism_rate : float, default 10
         How many times faster the mechanism learns.
-    weight_decay : float, default 0.3
-        Decoupled weight decay on the decoder's multilayer perceptron.
+    weight_decay : float, default 1
+        Decoupled weight decay on the decoder's multilayer perceptron and on the mechanism's bends.
     optimizer : {'adamw', 'adam'}, default 'adamw'
     schedule : {'one-cycle', 'constant'} or callable, default 'one-cycle'
         ``(optimizer, n_steps) -> LRScheduler``.
@@ -467,6 +497,8 @@ class NotMIWAEImputer(LatentVariableImputer):
         Largest norm of a gradient.
     validation_fraction : float, default 0.1
         Share of rows held out to choose the weights that are kept.
+    n_models : int, default 1
+        Models that are trained, each with held-out rows and noise of its own, and averaged.
     evaluate_every : int, default 100
         Steps between looks at the held-out rows.
     patience : int, optional
@@ -489,13 +521,16 @@ class NotMIWAEImputer(LatentVariableImputer):
     verbose : bool, default False
         Show progress bars on stderr.
     checkpoint : path, optional
-        File by which an interrupted `fit` goes on.
+        Folder by which an interrupted `fit` goes on; to be removed before another table is fitted.
 
     Attributes
     ----------
-    history_ : History
-        Bounds during training; ``history_.plot()``.
-    model_ : LatentVariableModel
+    models_, histories_ : list
+        The trained models, and their bounds during training.
+    model_, history_
+        The first of each; ``history_.plot()``.
+    selection_ : Selection
+        Which mechanism was chosen, and by how much.
     n_features_in_ : int
     feature_names_in_ : array of str
         If the table had names.
@@ -526,21 +561,22 @@ class NotMIWAEImputer(LatentVariableImputer):
         scale: str = "column",
         scale_floor: float = SCALE_FLOOR,
         bounds: Sequence[Any] | None = None,
-        encoder: str | Callable[..., torch.nn.Module] = "mask-concatenating",
+        encoder: str | Callable[..., torch.nn.Module] = "product-of-experts",
         decoder: str | Callable[..., torch.nn.Module] = "linear+mlp",
         n_latent: int | None = None,
-        hidden: Sequence[int] = (128, 128),
-        activation: str = "tanh",
-        n_samples: int = 10,
-        max_steps: int = 3000,
+        hidden: Sequence[int] = (64, 64),
+        activation: str = "silu",
+        n_samples: int = 5,
+        max_steps: int = 2000,
         batch_size: int = 128,
-        learning_rate: float = 3e-3,
+        learning_rate: float = 1e-2,
         mechanism_rate: float = 10.0,
-        weight_decay: float = 0.3,
+        weight_decay: float = 1.0,
         optimizer: str = "adamw",
         schedule: Any = "one-cycle",
         clip_norm: float = 10.0,
         validation_fraction: float = 0.1,
+        n_models: int = 1,
         evaluate_every: int = 100,
         patience: int | None = None,
         n_impute_samples: int = 1000,
@@ -575,6 +611,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         self.schedule = schedule
         self.clip_norm = clip_norm
         self.validation_fraction = validation_fraction
+        self.n_models = n_models
         self.evaluate_every = evaluate_every
         self.patience = patience
         self.n_impute_samples = n_impute_samples
@@ -586,19 +623,6 @@ class NotMIWAEImputer(LatentVariableImputer):
         self.random_state = random_state
         self.verbose = verbose
         self.checkpoint = checkpoint
-
-    @property
-    def _integrate(self) -> str:  # type: ignore[override]
-        return self.integrate
-
-    def _build_mechanism(self, n_features: int) -> Mechanism:
-        family = resolve("mechanism", self.mechanism, MECHANISMS)
-        if family is not SelfMaskingKnown:
-            return family(n_features)
-        sign = np.asarray(self.sign, dtype=float)
-        if sign.shape == (self.n_features_in_,):
-            sign = sign[self.preprocessing_.modelled]
-        return family(n_features, sign=sign.tolist())
 
 
 class MIWAEImputer(LatentVariableImputer):
@@ -613,8 +637,6 @@ class MIWAEImputer(LatentVariableImputer):
        Sets", ICML 2019.
     """
 
-    mechanism_rate = 1.0
-
     def __init__(
         self,
         *,
@@ -622,20 +644,21 @@ class MIWAEImputer(LatentVariableImputer):
         scale: str = "column",
         scale_floor: float = SCALE_FLOOR,
         bounds: Sequence[Any] | None = None,
-        encoder: str | Callable[..., torch.nn.Module] = "mask-concatenating",
+        encoder: str | Callable[..., torch.nn.Module] = "product-of-experts",
         decoder: str | Callable[..., torch.nn.Module] = "linear+mlp",
         n_latent: int | None = None,
-        hidden: Sequence[int] = (128, 128),
-        activation: str = "tanh",
-        n_samples: int = 10,
-        max_steps: int = 3000,
+        hidden: Sequence[int] = (64, 64),
+        activation: str = "silu",
+        n_samples: int = 5,
+        max_steps: int = 2000,
         batch_size: int = 128,
-        learning_rate: float = 3e-3,
-        weight_decay: float = 0.3,
+        learning_rate: float = 1e-2,
+        weight_decay: float = 1.0,
         optimizer: str = "adamw",
         schedule: Any = "one-cycle",
         clip_norm: float = 10.0,
         validation_fraction: float = 0.1,
+        n_models: int = 1,
         evaluate_every: int = 100,
         patience: int | None = None,
         n_impute_samples: int = 1000,
@@ -666,6 +689,7 @@ class MIWAEImputer(LatentVariableImputer):
         self.schedule = schedule
         self.clip_norm = clip_norm
         self.validation_fraction = validation_fraction
+        self.n_models = n_models
         self.evaluate_every = evaluate_every
         self.patience = patience
         self.n_impute_samples = n_impute_samples
@@ -677,16 +701,6 @@ class MIWAEImputer(LatentVariableImputer):
         self.random_state = random_state
         self.verbose = verbose
         self.checkpoint = checkpoint
-
-
-def choose_device(device: str) -> torch.device:
-    """Return the torch device called `device`; 'auto' is a GPU if there is one."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda'; got {device!r}") from None
 
 
 def is_nan(value: Any) -> bool:

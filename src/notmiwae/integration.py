@@ -11,13 +11,14 @@ batch shape of the observation distribution.
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
-from torch.special import log_ndtr, ndtr, ndtri
+from torch.special import log_ndtr
+
+from notmiwae._special import log_density, ndtri_exp
 
 
 class MissingCells(Protocol):
@@ -36,15 +37,18 @@ class MissingCells(Protocol):
 
 
 class Untilted:
-    """An ignorable mechanism changes nothing: p(x | z, s=0) = p(x | z)."""
+    """A mechanism that does not look at the cell changes nothing: p(x | z, s=0) = p(x | z).
 
-    def __init__(self, distribution: Distribution) -> None:
-        self.distribution = distribution
+    Parameters
+    ----------
+    distribution : Distribution
+        p(x | z).
+    log_normaliser : Tensor
+        log p(s=0), which broadcasts against it.
+    """
 
-    @property
-    def log_normaliser(self) -> Tensor:
-        """Zero, as a scalar."""
-        return torch.zeros(())
+    def __init__(self, distribution: Distribution, log_normaliser: Tensor) -> None:
+        self.distribution, self.log_normaliser = distribution, log_normaliser
 
     @property
     def mean(self) -> Tensor:
@@ -89,14 +93,13 @@ class ProbitTilted:
     def __init__(self, distribution: Normal, slope: Tensor, intercept: Tensor) -> None:
         self.loc, self.variance, self.slope = distribution.loc, distribution.variance, slope
         self.spread = (1 + slope.square() * self.variance).sqrt()
-        self.threshold = (slope * self.loc + intercept) / self.spread
+        self.threshold = ((slope * self.loc + intercept) / self.spread).clamp(-1e3, 1e3)
         self.log_normaliser = log_ndtr(self.threshold)
 
     @property
     def mean(self) -> Tensor:
         """E[x | z, s=0]."""
-        log_density = -0.5 * self.threshold.square() - 0.5 * math.log(2 * math.pi)
-        inverse_mills = (log_density - self.log_normaliser).exp()
+        inverse_mills = (log_density(self.threshold) - self.log_normaliser).exp()
         return self.loc + self.variance * self.slope / self.spread * inverse_mills
 
     def sample(self) -> Tensor:
@@ -106,8 +109,8 @@ class ProbitTilted:
         that it is drawn from may be far out.
         """
         threshold = self.threshold.double()
-        tail = ndtr(threshold) * torch.rand_like(threshold)
-        excess = threshold - ndtri(tail.clamp_min(torch.finfo(torch.double).tiny))
+        uniform = torch.rand_like(threshold).clamp_min(torch.finfo(torch.double).tiny)
+        excess = threshold - ndtri_exp(log_ndtr(threshold) + uniform.log())
         gain = self.slope * self.variance / self.spread
         loc = self.loc + gain * (excess - threshold)
         return (loc + self.variance.sqrt() / self.spread * torch.randn_like(loc)).to(self.loc.dtype)

@@ -5,6 +5,8 @@ a *score* η(x) per cell and a link, with p(missing) = Φ(η) (probit) or 1/(1 +
 
     self-masking          η_j = a_j x_j + c_j        the sign of a_j is learned
     self-masking-known    η_j = ±|a_j| x_j + c_j     the sign is given
+    self-masking-quadratic  η_j = q_j x_j² + a_j x_j + c_j
+    self-masking-spline   η_j = a_j x_j + Σ_b w_jb |x_j - κ_b| + c_j
     linear                η = A x + c                "agnostic" in Ipsen et al. (2021)
     nonlinear             η = mlp(x)
 
@@ -27,18 +29,20 @@ from torch.special import log_ndtr, ndtr
 
 from notmiwae._validation import lookup
 from notmiwae.integration import Discretised, MissingCells, ProbitTilted, Untilted
-from notmiwae.networks import mlp
+from notmiwae.networks import Penalised, PenalisedLinear, mlp
 from notmiwae.observations import Observation
 
 
 class Probit(Distribution):
     """s = 0 with probability Φ(score)."""
 
+    # Beyond this score the logarithm of Φ has no finite gradient in single precision.
+    reach = 1e3
     arg_constraints: ClassVar[dict[str, Any]] = {}
     score_of = staticmethod(torch.special.ndtri)
 
     def __init__(self, score: Tensor) -> None:
-        self.score = score
+        self.score = score.clamp(-self.reach, self.reach)
         super().__init__(score.shape, validate_args=False)
 
     @property
@@ -78,6 +82,13 @@ class Unexplained(Distribution):
         """NaN: a probability is what it does not have."""
         return torch.full_like(self.like, torch.nan)
 
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Refuse."""
+        raise ValueError(
+            "the ignorable mechanism does not say what goes missing, so it cannot delete: use "
+            "another, or Amputer(kind='mcar')"
+        )
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Zero."""
         return torch.zeros_like(self.like)
@@ -109,13 +120,11 @@ class Mechanism(nn.Module, ABC):
 
 
 class FactorisedMechanism(Mechanism):
-    """p(s | x) = Π_j p(s_j | x_j)."""
+    """p(s | x) = Π_j p(s_j | x_j, x_C), where C are columns that are always observed."""
 
-    def tilt(self, observation: Observation, distribution: Any) -> MissingCells:
-        """Return p(x | z, s=0) given p(x | z), by quadrature over the observation's nodes."""
-        nodes, log_weights = observation.nodes(distribution)
-        log_missing = self(nodes).log_prob(torch.zeros_like(nodes))
-        return Discretised(nodes, log_weights, log_missing, observation.continuous)
+    @abstractmethod
+    def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
+        """Return p(x_j | z, s_j=0) given p(x_j | z) ``(..., N, D)`` and observed x ``(N, D)``."""
 
 
 class Ignorable(FactorisedMechanism):
@@ -127,50 +136,110 @@ class Ignorable(FactorisedMechanism):
     def forward(self, x: Tensor) -> Unexplained:
         return Unexplained(x)
 
-    def tilt(self, observation: Observation, distribution: Any) -> MissingCells:
-        return Untilted(distribution)
+    def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
+        return Untilted(distribution, torch.zeros(()))
 
 
-class SelfMasking(FactorisedMechanism):
-    """η_j = a_j x_j + c_j: missing above or below a threshold -c_j / a_j; data decide which.
+class ColumnwiseMechanism(FactorisedMechanism):
+    """η_j = f_j(x_j) + c_j, or + Σ_{k∈C} B_jk x_k + c_j with `context`.
 
-    Slopes start at zero, so that no direction is preferred.
+    With context, values that are missing at random, because of other columns, are explained by
+    these and need not be explained by themselves. Only columns that are complete in training
+    serve, so that nothing in the sum is ever missing.
 
     Parameters
     ----------
     n_features : int
         D.
     link : {'probit', 'logit'}
-        With a Gaussian observation, the probit is integrated in closed form.
+    context : bool
+        Whether complete columns may explain what is missing in the others.
     """
 
     learns: Tensor
 
-    def __init__(self, n_features: int, *, link: str = "probit") -> None:
+    def __init__(self, n_features: int, *, link: str = "probit", context: bool = False) -> None:
         super().__init__()
         self.link = lookup("link", link, LINKS)
-        self.weight = nn.Parameter(torch.zeros(n_features))
         self.intercept = nn.Parameter(torch.zeros(n_features))
         self.register_buffer("learns", torch.ones(n_features))
+        self.context = PenalisedLinear(n_features, n_features, bias=False) if context else None
+        if self.context is not None:
+            nn.init.zeros_(self.context.weight)
 
-    @property
-    def slope(self) -> Tensor:
-        """The slopes a ``(D,)``."""
-        return self.weight * self.learns
+    @abstractmethod
+    def shape(self, x: Tensor) -> Tensor:
+        """Return f_j(x_j) for values ``(..., D)``."""
 
     @torch.no_grad()
     def start(self, missing_share: Tensor) -> None:
-        """Start at the columns' shares; one without missing values says nothing of its slope."""
+        """Start at the columns' shares; one without missing values says nothing of its shape."""
         self.intercept.copy_(self.link.score_of(missing_share.clamp(0.01, 0.99)))
         self.learns.copy_(missing_share > 0)
 
-    def forward(self, x: Tensor) -> Distribution:
-        return self.link(self.slope * x + self.intercept)
+    def offset(self, x: Tensor) -> Tensor:
+        """Return what of the score does not depend on the cell's own value, ``(N, D)``."""
+        if self.context is None:
+            return self.intercept
+        return self.intercept + self.context(x * (1 - self.learns)) * self.learns
 
-    def tilt(self, observation: Observation, distribution: Any) -> MissingCells:
+    def forward(self, x: Tensor) -> Distribution:
+        return self.link(self.shape(x) * self.learns + self.offset(x))
+
+    def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
+        """By quadrature over the observation's nodes."""
+        nodes, log_weights = observation.nodes(distribution)
+        score = self.shape(nodes) * self.learns + self.offset(x)
+        log_missing = self.link(score).log_prob(torch.zeros_like(nodes))
+        return Discretised(nodes, log_weights, log_missing, observation.continuous)
+
+
+class AtRandom(ColumnwiseMechanism):
+    """f_j = 0: what is missing depends on complete columns only, if on anything.
+
+    Imputes as `Ignorable` does, but explains the mask, so that its bound can be compared with that
+    of the other columnwise mechanisms.
+    """
+
+    def __init__(self, n_features: int, *, link: str = "probit", context: bool = True) -> None:
+        super().__init__(n_features, link=link, context=context)
+
+    def shape(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
+        offset = self.offset(x)
+        return Untilted(distribution, self.link(offset).log_prob(torch.zeros_like(offset)))
+
+
+class SelfMasking(ColumnwiseMechanism):
+    """f_j = a_j x_j: missing above or below a threshold; data decide which.
+
+    Slopes start at zero, so that no direction is preferred.
+
+    Parameters
+    ----------
+    n_features, link, context
+        See `ColumnwiseMechanism`. With a Gaussian observation, the probit is integrated in closed
+        form.
+    """
+
+    def __init__(self, n_features: int, *, link: str = "probit", context: bool = False) -> None:
+        super().__init__(n_features, link=link, context=context)
+        self.weight = nn.Parameter(torch.zeros(n_features))
+
+    @property
+    def slope(self) -> Tensor:
+        """The slopes a ``(D,)``; zero in columns that never miss a value."""
+        return self.weight * self.learns
+
+    def shape(self, x: Tensor) -> Tensor:
+        return self.slope * x
+
+    def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
         if self.link is Probit and isinstance(distribution, Normal):
-            return ProbitTilted(distribution, self.slope, self.intercept)
-        return super().tilt(observation, distribution)
+            return ProbitTilted(distribution, self.slope, self.offset(x))
+        return super().tilt(observation, distribution, x)
 
 
 class SelfMaskingKnown(SelfMasking):
@@ -178,7 +247,7 @@ class SelfMaskingKnown(SelfMasking):
 
     Parameters
     ----------
-    n_features, link
+    n_features, link, context
         See `SelfMasking`.
     sign : float or sequence of D floats
         +1: high values go missing; -1: low values do.
@@ -187,9 +256,14 @@ class SelfMaskingKnown(SelfMasking):
     sign: Tensor
 
     def __init__(
-        self, n_features: int, *, sign: float | Sequence[float] = 1.0, link: str = "probit"
+        self,
+        n_features: int,
+        *,
+        sign: float | Sequence[float] = 1.0,
+        link: str = "probit",
+        context: bool = False,
     ) -> None:
-        super().__init__(n_features, link=link)
+        super().__init__(n_features, link=link, context=context)
         signs = torch.as_tensor(sign, dtype=torch.get_default_dtype())
         if signs.dim() > 1 or signs.numel() not in (1, n_features) or (signs.abs() != 1).any():
             raise ValueError(
@@ -201,6 +275,62 @@ class SelfMaskingKnown(SelfMasking):
     @property
     def slope(self) -> Tensor:
         return self.sign * softplus(self.weight) * self.learns
+
+
+class SelfMaskingQuadratic(SelfMasking):
+    """f_j = q_j x_j² + a_j x_j: missing in the tails, in the middle, or on one side."""
+
+    def __init__(self, n_features: int, *, link: str = "probit", context: bool = False) -> None:
+        super().__init__(n_features, link=link, context=context)
+        self.curvature = nn.Parameter(torch.zeros(n_features))
+
+    def shape(self, x: Tensor) -> Tensor:
+        return (self.curvature * x + self.slope) * x
+
+    def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
+        return ColumnwiseMechanism.tilt(self, observation, distribution, x)
+
+
+class Hinges(Penalised):
+    """Σ_b w_jb |x_j - κ_b| with knots κ from -4 to 4, which start without a bend."""
+
+    knots: Tensor
+
+    def __init__(self, n_features: int, n_knots: int) -> None:
+        super().__init__()
+        self.register_buffer("knots", torch.linspace(-4, 4, n_knots))
+        self.weight = nn.Parameter(torch.zeros(n_features, n_knots))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sum for values ``(..., D)``, as the straight line that holds between knots."""
+        n_pieces = len(self.knots) + 1
+        pieces = torch.arange(n_pieces, device=x.device).unsqueeze(-1)
+        sides = (pieces > torch.arange(len(self.knots), device=x.device)).to(x) * 2 - 1
+        slopes, levels = self.weight @ sides.T, -(self.weight * self.knots) @ sides.T
+        columns = torch.arange(x.shape[-1], device=x.device) * n_pieces
+        piece = torch.bucketize(x.detach(), self.knots) + columns
+        return slopes.flatten()[piece] * x + levels.flatten()[piece]
+
+
+class SelfMaskingSpline(SelfMasking):
+    """f_j = a_j x_j + Σ_b w_jb |x_j - κ_b|, a linear spline: any shape.
+
+    The knots κ lie from -4 to 4 standard deviations of the observed values, since missing ones may
+    lie beyond these. The bends w are under weight decay, so that a straight line is what remains
+    where the data ask for nothing else.
+    """
+
+    def __init__(
+        self, n_features: int, *, n_knots: int = 9, link: str = "probit", context: bool = False
+    ) -> None:
+        super().__init__(n_features, link=link, context=context)
+        self.hinges = Hinges(n_features, n_knots)
+
+    def shape(self, x: Tensor) -> Tensor:
+        return self.slope * x + self.hinges(x)
+
+    def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
+        return ColumnwiseMechanism.tilt(self, observation, distribution, x)
 
 
 class Linear(Mechanism):
@@ -231,8 +361,11 @@ class Nonlinear(Mechanism):
 
 MECHANISMS: dict[str, type[Mechanism]] = {
     "ignorable": Ignorable,
+    "at-random": AtRandom,
     "self-masking": SelfMasking,
     "self-masking-known": SelfMaskingKnown,
+    "self-masking-quadratic": SelfMaskingQuadratic,
+    "self-masking-spline": SelfMaskingSpline,
     "linear": Linear,
     "nonlinear": Nonlinear,
 }

@@ -119,25 +119,27 @@ class LatentVariableModel(nn.Module):
     def explain(self, likelihood: Any, x: Tensor, mask: Tensor) -> tuple[MissingCells, Tensor]:
         """Return p(x | z, s=0), and log p(s | z, x_o) or log p(s | x_o, x_m) per cell."""
         if self.integrated:
-            missing = self.tilted(likelihood)
+            missing = self.tilted(likelihood, x)
             observed = self.mechanism(x).log_prob(torch.ones_like(mask)) * mask
             return missing, observed + missing.log_normaliser * (1 - mask)
         draws = likelihood.rsample()
         completed = torch.where(mask.bool(), x, draws)
         return Drawn(draws), self.mechanism(completed).log_prob(mask)
 
-    def tilted(self, likelihood: Any) -> MissingCells:
+    def tilted(self, likelihood: Any, x: Tensor) -> MissingCells:
         """Return p(x | z, s=0) under a factorised mechanism."""
         assert isinstance(self.mechanism, FactorisedMechanism)
-        return self.mechanism.tilt(self.observation, likelihood)
+        return self.mechanism.tilt(self.observation, likelihood, x)
 
-    def redraw(self, sample: ImportanceSample, chosen: Tensor) -> Tensor:
-        """Draw missing values ``(S, N, D)`` given the latents at indices `chosen` ``(S, N)``.
+    def resumable(self, sample: ImportanceSample) -> Tensor:
+        """Return what a draw is remembered by ``(K, N, ·)``: its latents, or the draw itself.
 
-        Integrated cells are drawn afresh for every choice; a drawn value stays with its weight.
+        Integrated cells can be drawn afresh given the latents; a drawn value has its own weight.
         """
-        if self.integrated:
-            index = chosen.unsqueeze(-1).expand(-1, -1, sample.latents.shape[-1])
-            return self.tilted(self.observation(sample.latents.gather(0, index))).sample()
-        values = sample.missing.sample()
-        return values.gather(0, chosen.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
+        return sample.latents if self.integrated else sample.missing.mean
+
+    def complete(self, remembered: Tensor, x: Tensor) -> Tensor:
+        """Draw values ``(S, N, D)`` given what `resumable` returned for S choices ``(S, N, ·)``."""
+        if not self.integrated:
+            return remembered
+        return self.tilted(self.observation(remembered), x).sample()

@@ -27,8 +27,16 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
-class Penalised(nn.Sequential):
-    """Layers that the optimiser shrinks by its weight decay; no other layers are."""
+class Penalised(nn.Module):
+    """A module that the optimiser shrinks by its weight decay; no others are."""
+
+
+class PenalisedSequential(nn.Sequential, Penalised):
+    """Layers under weight decay."""
+
+
+class PenalisedLinear(nn.Linear, Penalised):
+    """A linear map under weight decay."""
 
 
 class Sum(nn.Module):
@@ -68,7 +76,7 @@ def mlp(
     activation : {'relu', 'silu', 'tanh'}
         Nonlinearity after each hidden layer.
     container : type
-        `Penalised` marks the layers for weight decay.
+        `PenalisedSequential` puts the layers under weight decay.
 
     Returns
     -------
@@ -94,14 +102,14 @@ def mlp_decoder(
     n_latent: int, n_outputs: int, hidden: Sequence[int] = (128, 128), activation: str = "tanh"
 ) -> nn.Module:
     """Build the published decoder, a multilayer perceptron."""
-    return mlp(n_latent, n_outputs, hidden, activation, container=Penalised)
+    return mlp(n_latent, n_outputs, hidden, activation, container=PenalisedSequential)
 
 
 def linear_plus_mlp_decoder(
     n_latent: int, n_outputs: int, hidden: Sequence[int] = (128, 128), activation: str = "tanh"
 ) -> nn.Module:
     """Build an affine map plus a multilayer perceptron that starts at zero."""
-    correction = mlp(n_latent, n_outputs, hidden, activation, container=Penalised)
+    correction = mlp(n_latent, n_outputs, hidden, activation, container=PenalisedSequential)
     nn.init.zeros_(correction[-1].weight)  # type: ignore[arg-type]
     nn.init.zeros_(correction[-1].bias)  # type: ignore[arg-type]
     return Sum(nn.Linear(n_latent, n_outputs), correction)

@@ -16,7 +16,6 @@ of a column. A floor under every scale keeps the likelihood bounded where a colu
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -28,8 +27,9 @@ from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Distribution, Normal
 from torch.distributions import StudentT as StudentTDistribution
 from torch.nn.functional import softplus
-from torch.special import log_ndtr, ndtr, ndtri
+from torch.special import log_ndtr, ndtr
 
+from notmiwae._special import log_density, ndtri_exp
 from notmiwae._validation import check_number, lookup
 
 Decoder = Callable[[int], nn.Module]
@@ -50,6 +50,7 @@ class Observation(nn.Module, ABC):
     """
 
     continuous: ClassVar[bool] = True
+    support: ClassVar[str] = "any number"
 
     @abstractmethod
     def forward(self, z: Tensor) -> Distribution:
@@ -59,8 +60,9 @@ class Observation(nn.Module, ABC):
     def nodes(self, distribution: Any) -> tuple[Tensor, Tensor]:
         """Return ascending nodes and log weights, both ``(Q, ..., D)``."""
 
-    def check(self, x: np.ndarray) -> None:
-        """Raise ValueError if observed values ``x`` (NaN elsewhere) are outside the support."""
+    def supports(self, x: Tensor) -> Tensor:
+        """Return where values ``(N, D)`` lie within the support."""
+        return torch.ones_like(x, dtype=torch.bool)
 
 
 class LocationScale(Observation):
@@ -153,6 +155,7 @@ class TruncatedNormal(LocationScale):
     """
 
     n_nodes = 32
+    support = "numbers within `bounds`"
     low: Tensor
     high: Tensor
 
@@ -178,22 +181,16 @@ class TruncatedNormal(LocationScale):
         scores, log_weights = normal_scores(self.n_nodes, distribution.loc)
         return distribution.icdf(ndtr(scores)), log_weights
 
-    def check(self, x: np.ndarray) -> None:
-        low, high = (bound.cpu().numpy() for bound in (self.low, self.high))
-        slack = 1e-5 * (1 + np.abs(x))
-        outside = (x < low - slack) | (x > high + slack)
-        if outside.any():
-            columns = np.flatnonzero(outside.any(0)).tolist()
-            raise ValueError(
-                f"column(s) {columns} hold values outside the given bounds: widen `bounds`, or "
-                "use observation='gaussian'"
-            )
+    def supports(self, x: Tensor) -> Tensor:
+        slack = 1e-5 * (1 + x.abs())
+        return (x >= self.low - slack) & (x <= self.high + slack)
 
 
 class Bernoulli(Observation):
     """x ∈ {0, 1} with a probability per cell."""
 
     continuous = False
+    support = "0 and 1"
 
     def __init__(self, n_features: int, decoder: Decoder) -> None:
         super().__init__()
@@ -207,14 +204,8 @@ class Bernoulli(Observation):
         values = torch.stack([zero, zero + 1])
         return values, distribution.log_prob(values)
 
-    def check(self, x: np.ndarray) -> None:
-        other = ~(np.isnan(x) | (x == 0) | (x == 1))
-        if other.any():
-            columns = np.flatnonzero(other.any(0)).tolist()
-            raise ValueError(
-                f"observation='bernoulli' needs values 0 and 1 only, and column(s) {columns} hold "
-                f"others (such as {x[other][0]:g}): recode them, or use observation='gaussian'"
-            )
+    def supports(self, x: Tensor) -> Tensor:
+        return (x == 0) | (x == 1)
 
 
 class TruncatedNormalDistribution(Distribution):
@@ -222,13 +213,16 @@ class TruncatedNormalDistribution(Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
     has_rsample = True
-    reach = 1e3  # a bound this many scales away is as good as infinite, and has finite gradients
+    # An infinite bound, made finite, is as far away, and its gradients are finite.
+    far, reach = 1e6, 1e3
 
     def __init__(self, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> None:
         self.loc, self.scale, self.low, self.high = torch.broadcast_tensors(loc, scale, low, high)
         super().__init__(self.loc.shape, validate_args=False)
         lower, upper = (
-            ((bound - self.loc) / self.scale).clamp(-self.reach, self.reach)
+            ((bound.clamp(-self.far, self.far) - self.loc) / self.scale).clamp(
+                -self.reach, self.reach
+            )
             for bound in (self.low, self.high)
         )
         # Mirrored so that the nearer bound is on the left: Φ loses its digits on the right.
@@ -236,21 +230,20 @@ class TruncatedNormalDistribution(Distribution):
         self.lower = torch.where(self.mirrored, -upper, lower)
         self.upper = torch.where(self.mirrored, -lower, upper)
         log_upper = log_ndtr(self.upper)
-        share = (log_ndtr(self.lower) - log_upper).exp().clamp_max(1 - 1e-6)
-        self.log_mass = log_upper + torch.log1p(-share)
+        self.log_upper = log_upper
+        self.share_below = (log_ndtr(self.lower) - log_upper).exp().clamp_max(1 - 1e-6)
+        self.log_mass = log_upper + torch.log1p(-self.share_below)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density of values within the bounds."""
         score = (value - self.loc) / self.scale
-        log_density = -0.5 * score.square() - 0.5 * math.log(2 * math.pi)
-        return log_density - self.scale.log() - self.log_mass
+        return log_density(score) - self.scale.log() - self.log_mass
 
     @property
     def mean(self) -> Tensor:
         """Mean within the bounds."""
         at_lower, at_upper = (
-            (-0.5 * bound.square() - 0.5 * math.log(2 * math.pi) - self.log_mass).exp()
-            for bound in (self.lower, self.upper)
+            (log_density(bound) - self.log_mass).exp() for bound in (self.lower, self.upper)
         )
         shift = torch.where(self.mirrored, at_upper - at_lower, at_lower - at_upper)
         return self.clamp(self.loc + self.scale * shift)
@@ -258,9 +251,9 @@ class TruncatedNormalDistribution(Distribution):
     def icdf(self, probability: Tensor) -> Tensor:
         """Quantile function."""
         share = torch.where(self.mirrored, 1 - probability, probability)
-        lower = ndtr(self.lower)
-        level = lower + share * (ndtr(self.upper) - lower)
-        score = ndtri(level.clamp(torch.finfo(level.dtype).tiny, 1 - 1e-7))
+        level = self.share_below + share * (1 - self.share_below)
+        tiny = torch.finfo(level.dtype).tiny
+        score = ndtri_exp(self.log_upper + level.clamp_min(tiny).log()).to(self.loc.dtype)
         score = torch.where(self.mirrored, -score, score)
         return self.clamp(self.loc + self.scale * score)
 

@@ -61,7 +61,9 @@ def read(folder: str | Path, name: str) -> tuple[dict[str, Tensor], dict[str, An
     folder = Path(folder)
     for file in (folder / name, folder / WEIGHTS):
         if not file.is_file():
-            raise ModelFileError(f"{file} does not exist: {folder} is not a saved model")
+            raise ModelFileError(
+                f"{file} does not exist: {folder} is not a saved model; check the path, or save one"
+            )
     try:
         meta = json.loads((folder / name).read_text(encoding="utf-8"))
         schema, digest = meta.pop("schema"), meta.pop("weights_sha256")

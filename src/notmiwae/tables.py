@@ -19,9 +19,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,8 +40,9 @@ MISSING = frozenset(("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN"
 )
 """Texts that stand for a missing value in a CSV file, blanks around them aside."""
 
-NUMBER = re.compile(r"[+-]?(?!0\d)(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.A | re.I)
-DELIMITERS = ",;\t"
+NUMBER = re.compile(
+    r"[+-]?(?!0\d)(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?", re.ASCII | re.IGNORECASE
+)
 
 Floats = NDArray[np.float64]
 
@@ -59,6 +62,11 @@ class Column(ABC):
 
     name: str
     missing: NDArray[np.bool_]
+
+    @property
+    def heading(self) -> str:
+        """The name as a CSV file would hold it."""
+        return _quoted(self.name)
 
     @property
     @abstractmethod
@@ -92,25 +100,26 @@ class TextColumn(Column):
 
     Parameters
     ----------
-    name : str
-    cells : sequence of str
-        As they stand in the file, quotes included.
+    heading, cells : str, sequence of str
+        Name and cells as they stand in the file, quotes included.
     decimal_comma : bool
         Read ``3,5`` as a number.
     """
 
-    def __init__(self, name: str, cells: Sequence[str], decimal_comma: bool = False) -> None:
-        self.name, self.cells, self.decimal_comma = name, cells, decimal_comma
-        self.missing = np.array([_bare(cell).strip() in MISSING for cell in cells], dtype=bool)
+    heading = ""
 
-    def _number(self, cell: str) -> float | None:
-        text = _bare(cell).strip()
-        text = text.replace(",", ".") if self.decimal_comma else text
-        return float(text) if NUMBER.fullmatch(text) else None
+    def __init__(self, heading: str, cells: Sequence[str], decimal_comma: bool = False) -> None:
+        self.name, self.heading = _bare(heading), heading
+        self.cells, self.decimal_comma = cells, decimal_comma
+        self.texts = [_bare(cell).strip() for cell in cells]
+        self.missing = np.array([text in MISSING for text in self.texts], dtype=bool)
 
     @cached_property
     def _parsed(self) -> list[float | None]:
-        return [self._number(cell) for cell in self.cells]
+        texts: Iterable[str] = self.texts
+        if self.decimal_comma:
+            texts = (text.replace(",", ".") for text in texts)
+        return [float(text) if NUMBER.fullmatch(text) else None for text in texts]
 
     @cached_property
     def obstacle(self) -> str:
@@ -119,9 +128,9 @@ class TextColumn(Column):
             return "it has no name"
         if self.missing.all():
             return "it is empty"
-        for cell, number, missing in zip(self.cells, self._parsed, self.missing, strict=True):
+        for text, number, missing in zip(self.texts, self._parsed, self.missing, strict=True):
             if number is None and not missing:
-                return f"it holds {_shortened(_bare(cell))!r}"
+                return f"it holds {text[:30]!r}{'…' * (len(text) > 30)}"
         return ""
 
     @cached_property
@@ -130,10 +139,13 @@ class TextColumn(Column):
         return np.array(self._parsed, dtype=np.float64)
 
     def updated(self, values: Floats) -> TextColumn:
+        changed = np.flatnonzero(self.changed(values))
+        if not changed.size:
+            return self
         cells = list(self.cells)
-        for row in np.flatnonzero(self.changed(values)):
-            cells[row] = "" if np.isnan(values[row]) else self._written(values[row])
-        return TextColumn(self.name, cells, self.decimal_comma)
+        for row, value in zip(changed.tolist(), values[changed].tolist(), strict=True):
+            cells[row] = "" if math.isnan(value) else self._written(value)
+        return TextColumn(self.heading, cells, self.decimal_comma)
 
     @cached_property
     def _decimals(self) -> int | None:
@@ -144,13 +156,16 @@ class TextColumn(Column):
             return None
         return max(0, 4 - int(np.floor(np.log10(spread))))
 
+    @cached_property
+    def _writes_comma(self) -> bool:
+        return self.decimal_comma and any("," in text for text in self.texts)
+
     def _written(self, value: float) -> str:
         if self._decimals is None:
             text = f"{value:.15g}"
         else:
             text = f"{round(value, self._decimals) + 0.0:.{self._decimals}f}"  # + 0.0: no "-0.0"
-        comma = self.decimal_comma and any("," in cell for cell in self.cells)
-        return text.replace(".", ",") if comma else text
+        return text.replace(".", ",") if self._writes_comma else text
 
     def as_text(self) -> Sequence[str]:
         return self.cells
@@ -160,9 +175,8 @@ class TextColumn(Column):
         if self.obstacle:
             cells = [_bare(cell) for cell in self.cells]
             return pyarrow.array(cells, type=pyarrow.string(), mask=self.missing)
-        texts = [_bare(cell).strip() for cell in self.cells]
-        if all(re.fullmatch(r"[+-]?\d{1,18}", text) for text in texts):
-            return pyarrow.array([int(text) for text in texts], type=pyarrow.int64())
+        if all(re.fullmatch(r"[+-]?\d{1,18}", text) for text in self.texts):
+            return pyarrow.array([int(text) for text in self.texts], type=pyarrow.int64())
         return pyarrow.array(self.numbers, mask=self.missing)
 
 
@@ -190,11 +204,13 @@ class ArrowColumn(Column):
         if self.missing.all():
             return "it is empty"
         numeric = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
-        return "" if numeric else f"it holds {kind}"
+        return "" if numeric else f"it holds {_plain_name(kind)}"
 
     @cached_property
     def numbers(self) -> Floats:
         """See `Column`."""
+        if self.missing.all():  # of any type
+            return np.full(len(self.missing), np.nan)
         values: Floats = self.data.cast(_pyarrow().float64(), safe=False).to_numpy()
         return values
 
@@ -213,6 +229,8 @@ class ArrowColumn(Column):
         pyarrow = _pyarrow()
         if self.data.type in (pyarrow.float32(), pyarrow.float64()):
             return self.data
+        if self.missing.all():
+            return pyarrow.chunked_array([pyarrow.nulls(len(self.missing), pyarrow.float64())])
         try:
             return self.data.cast(pyarrow.float64())
         except pyarrow.ArrowInvalid:
@@ -288,8 +306,9 @@ class Table:
         try:
             columns, style = read(path)
         except OSError as error:
-            reason = error.strerror or error
-            raise TableError(f"{path} cannot be read ({reason}): check the file") from error
+            raise TableError(
+                f"{path} cannot be read ({error.strerror or error}): check the file"
+            ) from error
         if not len(columns[0].missing):
             raise TableError(f"{path} names columns but has no rows: there is nothing to work on")
         return cls({column.name: column for column in columns}, style)
@@ -357,14 +376,19 @@ class Table:
             with _replacing(path) as unfinished:
                 (self._write_parquet if parquet else self._write_csv)(unfinished, path.suffix)
         except OSError as error:
-            reason = error.strerror or error
             raise TableError(
-                f"{path} cannot be written ({reason}): choose another folder or file"
+                f"{path} cannot be written ({error.strerror or error}): choose another place"
             ) from error
+
+    def check_writable(self, path: str | Path) -> None:
+        """Raise a TableError if these columns do not go into a file of that kind."""
+        if check_extension(path) != ".parquet":
+            for column in self.columns.values():
+                column.as_text()
 
     def _write_csv(self, path: Path, suffix: str) -> None:
         delimiter = "\t" if suffix.lower() == ".tsv" else self.style.delimiter
-        header = [_quoted(name, delimiter) for name in self.columns]
+        header = [_delimited(column.heading, delimiter) for column in self.columns.values()]
         rows = zip(*(column.as_text() for column in self.columns.values()), strict=True)
         with path.open("w", encoding=self.style.encoding, newline="") as file:
             file.write(delimiter.join(header) + self.style.newline)
@@ -375,8 +399,7 @@ class Table:
 
     def _write_parquet(self, path: Path, suffix: str) -> None:
         pyarrow = _pyarrow()
-        data = {name: column.as_arrow() for name, column in self.columns.items()}
-        table = pyarrow.table(data)
+        table = pyarrow.table({name: column.as_arrow() for name, column in self.columns.items()})
         metadata = _updated_metadata(self.style.metadata, table.schema)
         pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), path)
 
@@ -404,14 +427,15 @@ def _read_csv(path: Path) -> tuple[Sequence[Column], Style]:
         raise TableError(f"{path} has nothing in its first line: the names of the columns go there")
     tabs = path.suffix.lower() == ".tsv"
     delimiter = "\t" if tabs else _sniffed(header)
-    names, *rows = _records(path, text, delimiter)
-    names = [_bare(name) for name in names]
-    _check_names(path, names)
-    cells: Iterable[Sequence[str]] = zip(*rows, strict=True) if rows else [[] for _ in names]
+    headings, *rows = _records(path, text, delimiter)
+    cells: Iterable[Sequence[str]] = zip(*rows, strict=True) if rows else [[] for _ in headings]
     columns = [
-        TextColumn(name, column, decimal_comma=delimiter == ";")
-        for name, column in zip(names, cells, strict=True)
+        TextColumn(heading, column, decimal_comma=delimiter == ";")
+        for heading, column in zip(headings, cells, strict=True)
     ]
+    names = [column.name for column in columns]
+    _check_header(path, names)
+    _check_distinct(path, names)
     newline = header[len(header.rstrip("\r\n")) :] or "\n"
     return columns, Style("," if tabs else delimiter, newline, encoding)
 
@@ -430,35 +454,26 @@ def _decoded(path: Path) -> tuple[str, str]:
 
 def _records(path: Path, text: str, delimiter: str) -> Iterator[list[str]]:
     """Yield the raw cells of each record, all of the first one's width."""
-    lines = io.StringIO(text, newline="")  # splits where lines end, and leaves the ends in place
-    taken: list[str] = []
-    reader = csv.reader(_noted(lines, taken), delimiter=delimiter, strict=True)
-    width = 0
+    lines = list(io.StringIO(text, newline=""))  # splits where lines end, and keeps the ends
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    width = n_read = 0
     try:
         for cells in reader:
-            record = "".join(taken)
-            taken.clear()
+            record, n_read = "".join(lines[n_read : reader.line_num]), reader.line_num
             width = width or len(cells)
             if not cells and width > 1:
                 continue
             cells = cells or [""]
             if len(cells) != width:
                 raise TableError(
-                    f"{path} has {len(cells)} cells in line {reader.line_num} and {width} in the "
-                    f"first: quote cells that contain {delimiter!r}"
+                    f"{path} has {len(cells)} cells in line {n_read} and {width} in the first: "
+                    f"quote cells that contain {delimiter!r}"
                 )
             yield _raw(record, cells)
     except csv.Error as error:
         raise TableError(
             f"{path} cannot be read at line {reader.line_num} ({error}): repair its quotes"
         ) from None
-
-
-def _noted(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
-    """Pass lines on, noting each in `taken`."""
-    for line in lines:
-        taken.append(line)
-        yield line
 
 
 def _raw(record: str, cells: list[str]) -> list[str]:
@@ -481,30 +496,29 @@ def _bare(cell: str) -> str:
     return cell[1:-1].replace('""', '"') if cell.startswith('"') else cell
 
 
-def _quoted(text: str, delimiter: str = ",") -> str:
+def _quoted(text: str) -> str:
     """Return a raw cell that says `text`."""
-    special = delimiter in text or any(character in text for character in '"\r\n')
-    return _enclosed(text) if special else text
+    return _enclosed(text) if re.search('["\r\n]', text) else text
 
 
 def _delimited(cell: str, delimiter: str) -> str:
     """Return a raw cell that may stand beside this delimiter, which it may not come from."""
-    foreign = delimiter in cell and not cell.startswith('"')
-    return _enclosed(cell) if foreign else cell
+    return _enclosed(cell) if delimiter in cell and not cell.startswith('"') else cell
 
 
 def _sniffed(header: str) -> str:
     """Return the delimiter that the header has most of, outside quotes."""
     outside = re.sub(r'"[^"]*"', "", header)
-    return max(DELIMITERS, key=outside.count)
+    return max(",;\t", key=outside.count)
 
 
-def _check_names(path: Path, names: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise TableError(
-                f"{path} has {names.count(name)} columns called {name!r}: give each its own name"
-            )
+def _check_distinct(path: Path, names: Sequence[str]) -> None:
+    [(name, count)] = Counter(names).most_common(1)
+    if count > 1:
+        raise TableError(f"{path} has {count} columns called {name!r}: give each its own name")
+
+
+def _check_header(path: Path, names: Sequence[str]) -> None:
     numbers = [name for name in names if NUMBER.fullmatch(name.strip())]
     # Whole numbers do name columns: years, or 0, 1, 2 from an array.
     if len(numbers) == len(names) and not all(name.strip().isdigit() for name in names):
@@ -512,10 +526,6 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
             f"{path} has numbers for column names ({', '.join(names[:3])}): "
             "put a line with names before the data"
         )
-
-
-def _shortened(text: str, width: int = 30) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _pyarrow() -> Any:
@@ -540,19 +550,30 @@ def _read_parquet(path: Path) -> tuple[Sequence[Column], Style]:
     names = table.column_names
     if not names:
         raise TableError(f"{path} has no columns: there is nothing to work on")
-    _check_names(path, names)
+    _check_distinct(path, names)
     labels = _pandas_metadata(table.schema.metadata).get("index_columns", [])
     columns = [ArrowColumn(name, table[name], label=name in labels) for name in names]
     return columns, Style(metadata=table.schema.metadata or {})
 
 
+def _plain_name(kind: Any) -> str:
+    """Name an Arrow type for people."""
+    types = _pyarrow().types
+    names = {
+        "text": types.is_string(kind) or types.is_large_string(kind),
+        "categories": types.is_dictionary(kind),
+        "true and false": types.is_boolean(kind),
+        "dates or times": types.is_temporal(kind),
+    }
+    return next((name for name, fits in names.items() if fits), str(kind))
+
+
 def _pandas_metadata(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
     """What pandas notes in a Parquet file: which columns were the index, and what types it had."""
     try:
-        noted: dict[str, Any] = json.loads((metadata or {}).get(b"pandas", b"{}"))
-    except ValueError:
+        return dict(json.loads((metadata or {}).get(b"pandas", b"{}")))
+    except (TypeError, ValueError):
         return {}
-    return noted
 
 
 def _updated_metadata(metadata: dict[bytes, bytes], schema: Any) -> dict[bytes, bytes]:

@@ -132,19 +132,18 @@ def parameter_groups(
     model: LatentVariableModel, learning_rate: float, mechanism_rate: float, weight_decay: float
 ) -> list[dict[str, Any]]:
     """Split the parameters as the head of this module says."""
-    mechanism = list(model.mechanism.parameters())
-    decayed = [
-        parameter
-        for module in model.modules()
-        if isinstance(module, Penalised)
-        for parameter in module.parameters()
-    ]
-    apart = {id(parameter) for parameter in mechanism + decayed}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in apart]
+    modules = [module for module in model.modules() if isinstance(module, Penalised)]
+    decayed = {parameter for module in modules for parameter in module.parameters()}
+    fast = set(model.mechanism.parameters()) - decayed
+
+    def among(chosen: set[nn.Parameter]) -> list[nn.Parameter]:
+        return [parameter for parameter in model.parameters() if parameter in chosen]
+
+    rest = set(model.parameters()) - decayed - fast
     groups = [
-        {"params": rest, "lr": learning_rate, "weight_decay": 0.0},
-        {"params": decayed, "lr": learning_rate, "weight_decay": weight_decay},
-        {"params": mechanism, "lr": learning_rate * mechanism_rate, "weight_decay": 0.0},
+        {"params": among(rest), "lr": learning_rate, "weight_decay": 0.0},
+        {"params": among(decayed), "lr": learning_rate, "weight_decay": weight_decay},
+        {"params": among(fast), "lr": learning_rate * mechanism_rate, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 
@@ -164,19 +163,19 @@ def fit(
     *,
     validation: tuple[Tensor, Tensor] | None = None,
     bound: Callable[[Tensor], Tensor] = importance_weighted,
-    n_samples: int = 10,
-    max_steps: int = 3000,
+    n_samples: int = 5,
+    max_steps: int = 2000,
     batch_size: int = 128,
-    learning_rate: float = 3e-3,
+    learning_rate: float = 1e-2,
     mechanism_rate: float = 10.0,
-    weight_decay: float = 0.3,
+    weight_decay: float = 1.0,
     optimizer: str = "adamw",
     schedule: str | Schedule = "one-cycle",
     clip_norm: float = 10.0,
     evaluate_every: int = 100,
     patience: int | None = None,
     seed: int = 0,
-    progress: bool = False,
+    progress: str | None = None,
     checkpoint: str | Path | None = None,
 ) -> History:
     """Train `model` in place and return its history.
@@ -209,8 +208,8 @@ def fit(
         Stop after so many evaluations without a better held-out bound.
     seed : int
         Fixes mini-batches and noise; the global generators are left as they were.
-    progress : bool
-        Show a progress bar on stderr.
+    progress : str, optional
+        What a progress bar on stderr is called; none without.
     checkpoint : path, optional
         File that is written at every evaluation; if it exists, training goes on from there and
         reaches what an uninterrupted run would have.
@@ -222,7 +221,7 @@ def fit(
     Raises
     ------
     FloatingPointError
-        If the bound stops being finite.
+        If the gradient stops being finite.
     """
     parameters = parameter_groups(model, learning_rate, mechanism_rate, weight_decay)
     stepper = lookup("optimizer", optimizer, OPTIMIZERS)(parameters)
@@ -233,7 +232,7 @@ def fit(
     batches = Batches(x.shape[0], batch_size, seed, x.device)
     total = torch.zeros((), device=x.device)
     bar = tqdm(
-        total=max_steps, initial=run.n_steps, desc="training", unit="step", disable=not progress
+        total=max_steps, initial=run.n_steps, desc=progress, unit="step", disable=progress is None
     )
     with seeded(seed, x.device), bar:
         run.restore_noise()
@@ -272,18 +271,18 @@ class _Run:
         """Take one step down the gradient."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(
+                f"the gradient is {norm.item()} at step {self.n_steps}: lower learning_rate, raise "
+                "scale_floor, or look for extreme outliers in the table"
+            )
         self.optimizer.step()
         self.schedule.step()
         self.n_steps += 1
 
     def record(self, bound: float, held_out: float | None, patience: int | None) -> None:
         """Note an evaluation, keep the weights if they are the best, decide whether to stop."""
-        if not torch.isfinite(torch.tensor(bound)):
-            raise FloatingPointError(
-                f"the bound is {bound} at step {self.n_steps}: lower learning_rate, raise "
-                "scale_floor, or look for extreme outliers in the table"
-            )
         history = self.history
         if held_out is None or held_out > max(history.validation_bound, default=-torch.inf):
             self.best = copy.deepcopy(self.model.state_dict())

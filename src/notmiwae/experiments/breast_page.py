@@ -9,27 +9,43 @@ import numpy as np
 
 from notmiwae.experiments.breast import Fit, Problem, grids, true_rule
 from notmiwae.experiments.results import Results, mean_sd, spread
-from notmiwae.mechanisms import MECHANISMS, FactorisedMechanism
+from notmiwae.mechanisms import MECHANISMS, SelfMasking
 from notmiwae.report import figures, page
 from notmiwae.report.page import Block, Key, Page, Panel, Section
 
-BASELINE, MIWAE = "#7b8794", "#8a5a00"
+BASELINE = "#7b8794"
+COLOURS = {
+    "MIWAE": "#8a5a00",
+    "not-MIWAE at-random": "#4b5563",
+    "not-MIWAE self-masking": figures.PALETTE[0],
+    "not-MIWAE self-masking-known": figures.PALETTE[1],
+    "not-MIWAE self-masking-quadratic": figures.PALETTE[2],
+    "not-MIWAE self-masking-spline": figures.PALETTE[3],
+    "not-MIWAE linear": figures.PALETTE[4],
+    "not-MIWAE nonlinear": figures.PALETTE[5],
+}
 ACROSS = "value, in training standard deviations from the training mean"
 
 METHODS = {
     "column mean": "Every gap in a column gets the mean of what is left in it.",
     "5-NN": "A gap gets the mean of the five most similar rows.",
     "MICE": "Each column is predicted from the others by a linear regression, round after round, "
-    "until the gaps settle.",
+    "until the gaps settle. It does well on this table, where straight lines come close: complete "
+    "columns, such as the largest radius, nearly determine the deleted ones.",
     "missForest": "The same idea with random forests in place of linear regressions.",
     "MIWAE": "A neural network learns how the columns vary together, from the values that are "
     "there. It takes for granted that why a value is missing has nothing to do with what it was.",
+    "not-MIWAE at-random": "MIWAE with a model of the gaps in which only complete columns count.",
     "not-MIWAE self-masking": "MIWAE with a model of the gaps, learned at the same time: whether a "
     "value is missing depends on the value itself. Whether high or low ones go missing is learned.",
-    "not-MIWAE self-masking-known": "The same, told that it is the high values that go missing.",
+    "not-MIWAE self-masking-known": "Self-masking that is told that high values go missing.",
+    "not-MIWAE self-masking-quadratic": "Self-masking in which the middle or both ends of a column "
+    "may go missing as well.",
+    "not-MIWAE self-masking-spline": "Self-masking in which the probability may bend freely along "
+    "the value.",
     "not-MIWAE linear": "Whether a value is missing may depend on all columns of its row, by a "
     "weighted sum.",
-    "not-MIWAE nonlinear": "The same, by a small neural network.",
+    "not-MIWAE nonlinear": "The same as linear, by a small neural network.",
 }
 
 
@@ -44,6 +60,7 @@ def make_page(results: Results, problem: Problem, fits: Sequence[Fit]) -> Page:
         _mechanisms(problem, fits),
         _training(fits),
         _method(results),
+        _limits(),
         _provenance(results),
     ]
     return {
@@ -59,7 +76,7 @@ def make_page(results: Results, problem: Problem, fits: Sequence[Fit]) -> Page:
             ("rows held out", str(n_rows)),
             ("missing cells scored", str(n_missing)),
             ("missing in those columns", f"{share:.0%}"),
-            ("seeds", str(len(about["seeds"]))),
+            ("seed" if len(about["seeds"]) == 1 else "seeds", str(len(about["seeds"]))),
         ],
         "sections": [section for section in sections if section["blocks"]],
         "footer": f"Made by notmiwae {about['versions']['notmiwae']}.",
@@ -85,7 +102,7 @@ def _errors(results: Results, fits: Sequence[Fit]) -> Section:
     caption = "Errors over the missing cells of held-out rows, in training standard deviations"
     if len(results.metadata["seeds"]) > 1:
         caption += "; mean ± standard deviation over seeds, without the latter where it is zero"
-    header = ("Method", "RMSE", "RMSE, published", "Mean abs. error", "Bias", "Fit, seconds")
+    header = ("Method", "RMSE", "RMSE, published", "Mean abs. error", "Bias", "Fit (s)")
     introduction = (
         f"The lowest error is that of {summary[best]['method']}, {means[best]:.3f}. Bias is the "
         "mean of filled-in minus true: a method that does not know why values are missing fills in "
@@ -238,9 +255,10 @@ def _training(fits: Sequence[Fit]) -> Section:
         "and on a tenth of the training rows that it does not learn from (coloured). The dot is "
         "where the weights that were kept come from: the highest bound on the rows kept aside, "
         "which needs no true value. Bounds of MIWAE leave the mask out, and cannot be compared "
-        "with the others. The first steps may lie below the frame"
-        + ("; fainter lines are further seeds." if len(fits) > len(histories) * 1 and any(len(r) > 1 for r in histories.values()) else ".")
+        "with the others. The lowest bounds may lie below the frame."
     )
+    if any(len(runs) > 1 for runs in histories.values()):
+        caption += " Fainter lines are further seeds."
     legend = [
         _key("rows it learns from", "#98a3ae", "line"),
         _key("rows kept aside", figures.INK, "line"),
@@ -272,33 +290,37 @@ def _method(results: Results) -> Section:
     )
     why = (
         "Such values are missing not at random (MNAR): whether one is missing depends on what it "
-        "would have been. A sensor that saturates and a high income that is not stated do the "
-        "same. What is left of the column looks like its lower half, so a method that trusts it "
-        "will guess too low, however well it predicts. Only a model of why values are missing can "
-        "know that a gap means “high”."
+        "would have been. Sensors that saturate and high incomes that are not stated leave such "
+        "gaps. What remains of a column is its lower half, so a method that takes this for the "
+        "whole guesses too low. To learn that a gap means “high”, it takes a model of why values "
+        "are missing."
     )
     reading = (
         "RMSE, the root mean squared error, is over missing cells only; 1 is the spread of an "
         "ordinary column, and smaller is better. Every method was fitted to training rows with "
-        "gaps and then filled held-out rows that it had not seen. True values were used for this "
-        "score and for nothing else: not to choose settings, nor when to stop."
-    )
-    limits = (
-        "One data set, one split, and one way to delete values, which suits a self-masking model: "
-        "tables whose gaps have another cause may rank the methods otherwise. The table’s spread "
-        "is over seeds of the methods, not over splits, and with this many rows another split "
-        "would move every number. Published numbers were selected with the true values, and come "
-        "from slightly different columns and deleted cells, so they stand beside ours for "
-        "orientation and not as a contest. Nothing in a table with real gaps can show whether the "
-        "assumed mechanism is the right one."
+        "gaps and then filled held-out rows that it had not seen. In this run, the true values of "
+        "missing cells gave this score and nothing else: no weights were chosen with them."
     )
     names = [entry["method"] for entry in results.held_out()]
     blocks = [
         page.text(deleted, why, reading),
         page.terms({name: METHODS[name] for name in names if name in METHODS}),
-        page.text("Limits. " + limits),
     ]
     return {"title": "What was done", "blocks": blocks}
+
+
+def _limits() -> Section:
+    """Return what the numbers do not say."""
+    limits = (
+        "One data set, one split, and one way to delete values, which suits a self-masking model: "
+        "tables whose gaps have another cause may rank the methods otherwise. No spread over "
+        "splits is given, and with so few rows another split would move every number. Published "
+        "numbers marked * were selected with the true values, and all of them come from slightly "
+        "different columns and deleted cells, so they stand beside ours for orientation and not "
+        "as a contest. Nothing in a table with real gaps can show whether the assumed mechanism is "
+        "the right one."
+    )
+    return {"title": "What this does not show", "blocks": [page.text(limits)]}
 
 
 def _provenance(results: Results) -> Section:
@@ -306,11 +328,14 @@ def _provenance(results: Results) -> Section:
     about = results.metadata
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     seeds = ", ".join(map(str, about["seeds"]))
+    machine = f"{about['platform']}, {about['cpu_count']} CPUs"
     facts = {
         "Seeds": f"{seeds}; the split and the deleted cells are the same for all.",
         "Versions": versions + ".",
-        "Machine": f"{about['platform']}, {about['cpu_count']} CPUs, {about['duration_seconds']} s.",
+        "Machine": f"{machine}, {about['duration_seconds']:.0f} s.",
     }
+    if about["not_run"]:
+        facts["Not in this run"] = ", ".join(about["not_run"]) + "."
     said = dict.fromkeys(f"{row.method}: {note}" for row in results.rows for note in row.notes)
     if said:
         facts["Said while fitting"] = " ".join(said)
@@ -329,23 +354,14 @@ def _first_seed(fits: Sequence[Fit]) -> list[Fit]:
     return [fit for fit in fits if fit.seed == first]
 
 
-def _mechanism(method: str) -> str | None:
-    name = method.removeprefix("not-MIWAE ")
-    return name if name != method else None
-
-
 def _marginal(method: str) -> bool:
     """Whether a mechanism looks at other columns too."""
-    return not issubclass(MECHANISMS[_mechanism(method) or "ignorable"], FactorisedMechanism)
+    return not issubclass(MECHANISMS[method.removeprefix("not-MIWAE ")], SelfMasking)
 
 
 def _colour(method: str) -> str:
     """Return a method's colour, the same in all figures."""
-    mechanism = _mechanism(method)
-    if mechanism is None:
-        return MIWAE if method == "MIWAE" else BASELINE
-    known = [name for name in MECHANISMS if name != "ignorable"]
-    return figures.PALETTE[known.index(mechanism) % len(figures.PALETTE)]
+    return COLOURS.get(method, BASELINE)
 
 
 def _key(label: str, colour: str, mark: str) -> Key:

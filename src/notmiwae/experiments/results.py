@@ -113,7 +113,9 @@ class Results:
 
     def notes(self) -> list[str]:
         """Explain the marks of the published numbers, each once, in the order of the methods."""
-        shown = [self.published[e["method"]] for e in self.held_out() if e["method"] in self.published]
+        shown = [
+            self.published[e["method"]] for e in self.held_out() if e["method"] in self.published
+        ]
         return list(dict.fromkeys(f"{number.mark} {number.note}" for number in shown))
 
     def published_text(self, method: str) -> str:
@@ -185,9 +187,10 @@ def mean_sd(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def spread(summary: Mapping[str, float | None], digits: int = 3) -> str:
-    """Return ``mean ± sd``; without the second part where every seed gives the same, or is alone."""
+    """Return ``mean ± sd``, or the mean alone where seeds do not differ or there is only one."""
     mean, sd = summary["mean"], summary["sd"]
-    return f"{mean:.{digits}f}" + (f" ± {sd:.{digits}f}" if sd else "")
+    text = f"{mean:.{digits}f}" + (f" ± {sd:.{digits}f}" if sd else "")
+    return text.replace("-", "−")
 
 
 def align(lines: Sequence[Sequence[str]]) -> list[str]:

@@ -31,10 +31,12 @@ _PIXELS = 96  # of CSS to an inch
 style = rc_context(
     {
         "axes.edgecolor": FAINT,
+        "axes.facecolor": "none",
         "axes.labelcolor": MUTED,
         "axes.linewidth": 0.8,
         "axes.spines.right": False,
         "axes.spines.top": False,
+        "figure.facecolor": "none",  # the page's card shows through
         "font.size": 8,
         "legend.frameon": False,
         "lines.linewidth": 1.6,
@@ -93,7 +95,7 @@ def dot_chart(lines: Sequence[Dots], label: str) -> Figure:
     label : str
         Of the values' axis.
     """
-    figure, axes = _canvas(4.9, 0.28 * len(lines) + 0.55)
+    figure, axes = _canvas(4.4, 0.27 * len(lines) + 0.55)
     for y, line in enumerate(lines):
         values = np.asarray(line.values)
         axes.axhline(y, color=FAINT, linewidth=0.7, zorder=0)
@@ -104,7 +106,7 @@ def dot_chart(lines: Sequence[Dots], label: str) -> Figure:
             axes.plot(
                 line.published, y, line.marker, mfc="white", mec=MUTED, mew=1.2, ms=5.5, zorder=2
             )
-    axes.set_yticks(range(len(lines)), [line.label for line in lines], color=INK)
+    axes.set_yticks(range(len(lines)), [line.label for line in lines], color=INK, fontsize=9)
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.set_xlabel(label)
     axes.tick_params(axis="y", length=0)
@@ -132,11 +134,11 @@ def scatter(
     threshold : float, optional
         Above which values went missing; a faint line.
     """
-    figure, axes = _canvas(2.5, 2.5)
+    figure, axes = _canvas(2.1, 2.1)
     axes.plot(limits, limits, color=MUTED, linewidth=0.9, zorder=1)
     if threshold is not None:
         axes.axhline(threshold, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
-    axes.scatter(truth, imputed, s=7, color=colour, alpha=0.4, linewidths=0, rasterized=True)
+    axes.scatter(truth, imputed, s=5, color=colour, alpha=0.4, linewidths=0, rasterized=True)
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     axes.set_yticks(axes.get_xticks())
     axes.set(xlim=limits, ylim=limits)
@@ -144,9 +146,7 @@ def scatter(
 
 
 @style
-def training_curves(
-    histories: Sequence[Mapping[str, Any]], colour: str = PALETTE[0]
-) -> Figure:
+def training_curves(histories: Sequence[Mapping[str, Any]], colour: str = PALETTE[0]) -> Figure:
     """Draw training and held-out bounds over the steps; the first history strongly.
 
     Parameters
@@ -156,7 +156,7 @@ def training_curves(
     colour : str
         Of the held-out bound; that of the training rows is grey.
     """
-    figure, axes = _canvas(2.7, 1.9)
+    figure, axes = _canvas(2.1, 1.5)
     shown: list[float] = []
     for i, history in enumerate(histories):
         alpha = 0.3 if i else 1.0
@@ -198,13 +198,15 @@ def probability_curves(
     rule : array-like of shape (G,), optional
         The true one, as a shaded step.
     """
-    figure, axes = _canvas(2.3, 1.75)
+    figure, axes = _canvas(1.75, 1.4)
     if rule is not None:
         axes.fill_between(grid, rule, step="mid", color="#e9ecef", linewidth=0, zorder=0)
         axes.step(grid, rule, where="mid", color="#aab3bd", linewidth=1.0, zorder=1)
+    widths = iter(np.linspace(3.2, 1.3, max(sum(not curve.dashed for curve in curves), 2)))
     for curve in curves:
-        dashes = (0, (3, 2)) if curve.dashed else "-"
-        axes.plot(grid, curve.values, color=curve.colour, linestyle=dashes, zorder=2)
+        # Each solid line is thinner than the one before, which shows behind it where they agree.
+        shape = {"ls": (0, (3, 2)), "lw": 1.3} if curve.dashed else {"ls": "-", "lw": next(widths)}
+        axes.plot(grid, curve.values, color=curve.colour, zorder=2, **shape)
     axes.set(xlim=(np.min(grid), np.max(grid)), ylim=(-0.03, 1.03))
     axes.set_yticks([0, 0.5, 1], ["0", "½", "1"])
     return figure

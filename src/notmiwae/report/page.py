@@ -90,16 +90,19 @@ def table(
     caption : str
     header : sequence of str
     rows : iterable of sequence of str
+        In a cell ``mean ± deviation``, means stand under means.
     notes : sequence of str
         What the marks in it mean.
     best : int, optional
         The row to mark as the best.
     """
+    body = list(rows)
     return {
         "kind": "table",
         "caption": caption,
         "header": header,
-        "rows": list(rows),
+        "rows": body,
+        "spreads": [any("±" in cell for cell in column) for column in zip(*body, strict=True)],
         "notes": notes,
         "best": best,
     }

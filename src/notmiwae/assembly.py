@@ -1,0 +1,122 @@
+"""From names and numbers to a model: what the imputers' parameters mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from notmiwae._validation import resolve
+from notmiwae.encoders import ENCODERS
+from notmiwae.mechanisms import MECHANISMS, Mechanism, SelfMaskingKnown
+from notmiwae.model import LatentVariableModel
+from notmiwae.networks import DECODERS
+from notmiwae.observations import OBSERVATIONS, LocationScale, Observation, TruncatedNormal
+from notmiwae.preprocessing import Standardiser
+
+MAX_LATENT = 20
+
+
+def build_model(
+    settings: Mapping[str, Any], preprocessing: Standardiser, missing_share: Tensor
+) -> LatentVariableModel:
+    """Put a model together.
+
+    Parameters
+    ----------
+    settings : mapping
+        Parameters of `notmiwae.NotMIWAEImputer` by name.
+    preprocessing : Standardiser
+        Fitted; says which columns are modelled, and in what units.
+    missing_share : Tensor
+        Share of missing values per modelled column ``(D,)``.
+
+    Returns
+    -------
+    LatentVariableModel
+    """
+    n_features = len(missing_share)
+    n_latent = settings["n_latent"] or min(max(n_features - 1, 1), MAX_LATENT)
+    encoder = _network(settings, "encoder", ENCODERS)
+    decoder = _network(settings, "decoder", DECODERS)
+    mechanism = build_mechanism(settings, preprocessing)
+    mechanism.start(missing_share)
+    return LatentVariableModel(
+        encoder(n_features, n_latent),
+        build_observation(settings, preprocessing, partial(decoder, n_latent)),
+        mechanism,
+        integrate=settings["integrate"],
+    )
+
+
+def _network(
+    settings: Mapping[str, Any], role: str, known: Mapping[str, Callable[..., nn.Module]]
+) -> Callable[..., Any]:
+    """Return the factory of a network; those that have names take the width and activation."""
+    factory = resolve(role, settings[role], known)
+    if callable(settings[role]):
+        return factory
+    return partial(factory, hidden=tuple(settings["hidden"]), activation=settings["activation"])
+
+
+def build_observation(
+    settings: Mapping[str, Any],
+    preprocessing: Standardiser,
+    decoder: Callable[[int], nn.Module],
+) -> Observation:
+    """Build p(x | z) in the model's units."""
+    family = resolve("observation", settings["observation"], OBSERVATIONS)
+    options: dict[str, Any] = {}
+    if isinstance(settings["observation"], str) and issubclass(family, LocationScale):
+        options = {key: settings[key] for key in ("scale", "scale_floor")}
+    if family is TruncatedNormal:
+        options |= standardised_bounds(settings["bounds"], preprocessing)
+    return family(len(preprocessing.mean), decoder, **options)
+
+
+def standardised_bounds(bounds: Any, preprocessing: Standardiser) -> dict[str, np.ndarray]:
+    """Turn bounds in the table's units, numbers or one per column, into the model's."""
+    if bounds is None:
+        raise ValueError(
+            "observation='truncated-normal' needs bounds=(low, high): numbers, or one of each per "
+            "column, in the table's units; -inf and inf are allowed"
+        )
+    n_columns = len(preprocessing.modelled)
+    try:
+        low, high = (np.broadcast_to(np.asarray(end, dtype=float), n_columns) for end in bounds)
+    except (TypeError, ValueError):
+        low = high = np.zeros(1)
+    if not (low < high).all():
+        raise ValueError(
+            f"bounds must be a pair (low, high) with low < high, each a number or one for each of "
+            f"the {n_columns} columns; got {bounds!r}"
+        )
+    ends = {"low": low, "high": high}
+    kept = preprocessing.modelled
+    return {name: preprocessing.standardise(end[kept]) for name, end in ends.items()}
+
+
+def build_mechanism(settings: Mapping[str, Any], preprocessing: Standardiser) -> Mechanism:
+    """Build p(s | x)."""
+    family = resolve("mechanism", settings["mechanism"], MECHANISMS)
+    n_features = len(preprocessing.mean)
+    if family is not SelfMaskingKnown:
+        return family(n_features)
+    sign = np.asarray(settings["sign"], dtype=float)
+    if sign.shape == preprocessing.modelled.shape:
+        sign = sign[preprocessing.modelled]
+    return family(n_features, sign=sign.tolist())
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the torch device called `device`; 'auto' is a GPU if there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda'; got {device!r}") from None
