@@ -81,7 +81,7 @@ def saved(tmp_path):
         {"estimator": "median"},
         {"verbose": False, "patience": 1, "validation_fraction": 0.3},
     ],
-    ids=str,
+    ids=lambda options: "-".join(options) or "defaults",
 )
 def test_a_loaded_imputer_is_the_saved_one_bit_for_bit(tmp_path, settings):
     imputer = fitted(**settings)

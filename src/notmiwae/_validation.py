@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -58,6 +59,7 @@ def check_number(
     """
     kind = Integral if whole else Real
     inside = isinstance(value, kind) and not isinstance(value, bool)
+    inside = inside and math.isfinite(value)  # type: ignore[arg-type]
     inside = inside and (at_least is None or value >= at_least)  # type: ignore[operator]
     inside = inside and (above is None or value > above)  # type: ignore[operator]
     inside = inside and (below is None or value < below)  # type: ignore[operator]

@@ -106,10 +106,10 @@ def build_mechanism(settings: Mapping[str, Any], preprocessing: Standardiser) ->
     n_features = len(preprocessing.mean)
     if family is not SelfMaskingKnown:
         return family(n_features)
-    sign = np.asarray(settings["sign"], dtype=float)
-    if sign.shape == preprocessing.modelled.shape:
-        sign = sign[preprocessing.modelled]
-    return family(n_features, sign=sign.tolist())
+    sign = settings["sign"]
+    if np.shape(sign) == preprocessing.modelled.shape:
+        sign = np.asarray(sign)[preprocessing.modelled].tolist()
+    return family(n_features, sign=sign)
 
 
 def choose_device(device: str) -> torch.device:
@@ -117,6 +117,10 @@ def choose_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda'; got {device!r}") from None
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, TypeError, AssertionError):
+        raise ValueError(
+            f"device must be 'auto', 'cpu' or 'cuda', and there; got {device!r}"
+        ) from None
+    return chosen

@@ -549,8 +549,8 @@ def _glossary(title: str, known: Iterable[str], meanings: Mapping[str, str]) -> 
     for name in known:
         member = known[name] if isinstance(known, Mapping) else None
         meaning = meanings.get(name) or (inspect.getdoc(member) or "").split("\n")[0]
-        indent = " " * 22
-        entries.append(textwrap.fill(f"  {name:<19} {meaning}", WIDTH, subsequent_indent=indent))
+        indent = " " * 25
+        entries.append(textwrap.fill(f"  {name:<22} {meaning}", WIDTH, subsequent_indent=indent))
     return "\n".join([f"{title}:", *entries])
 
 

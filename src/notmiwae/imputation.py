@@ -230,7 +230,9 @@ def draws(
     for turn, model in enumerate(models[:n_draws]):
         share = len(range(turn, n_draws, len(models)))
         fold = partial(Resampled, n_draws=share)
-        blocks = stream(model, x, mask, n_samples, fold, width=share, seed=seed, progress=progress)
+        blocks = stream(
+            model, x, mask, n_samples, fold, width=share, seed=seed + turn, progress=progress
+        )
         result[turn :: len(models)] = torch.cat(blocks, dim=1)
     return result
 
@@ -256,7 +258,7 @@ def quantiles(
     )
     return torch.cat(
         [
-            draws(models, values, known, n_draws, n_samples, seed=seed + index)
+            draws(models, values, known, n_draws, n_samples, seed=seed + index * len(models))
             .quantile(torch.tensor(levels), dim=0)
             .movedim(0, -1)
             for index, (values, known) in enumerate(blocks)

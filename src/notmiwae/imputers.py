@@ -75,10 +75,10 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
             If a hyper-parameter or the table cannot be used; the message says what to do.
         """
         self._check_parameters()
+        self.device_ = choose_device(self.device)
         x = self._read(X, reset=True)
         self._learn_columns(x)
         self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.device_ = choose_device(self.device)
         values, mask = (part.to(self.device_) for part in self.preprocessing_.to_model(x))
         trained = {
             name: [self._train(name, index, values, mask) for index in range(self.n_models)]
@@ -139,6 +139,7 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         array of shape (n_draws, N, D)
             Observed cells are the same in every draw.
         """
+        check_is_fitted(self)
         check_number("n_draws", n_draws, at_least=1, whole=True)
         return self._fill(self._read(X), partial(self._streamed(imputation.draws), n_draws=n_draws))
 
@@ -156,6 +157,7 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         array of shape (N, D, 2)
             Lower and upper ends; both equal the value where it is observed.
         """
+        check_is_fitted(self)
         check_number("coverage", coverage, above=0, below=1)
         levels = [(1 - coverage) / 2, (1 + coverage) / 2]
         quantiles = partial(self._streamed(imputation.quantiles), levels=levels)
@@ -169,7 +171,7 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
 
         In standardised units; comparable between models of the same columns.
         """
-        values, mask = self.preprocessing_.to_model(self._read(X))
+        values, mask = self._to_model(self._read(X))
         return self._streamed(imputation.diagnose)(values, mask).log_likelihood.mean().item()
 
     def save(self, path: str | Path) -> None:
@@ -277,6 +279,11 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         counts = ("n_models", "n_samples", "max_steps", "batch_size", "evaluate_every")
         for name in (*counts, "n_impute_samples"):
             check_number(name, getattr(self, name), at_least=1, whole=True)
+        if isinstance(self.hidden, str) or not np.iterable(self.hidden):
+            raise ValueError(f"hidden must be a sequence of layer widths; got {self.hidden!r}")
+        for width in self.hidden:
+            check_number("hidden", width, at_least=1, whole=True)
+        check_number("missing_values", 0 if is_nan(self.missing_values) else self.missing_values)
         for name in ("n_latent", "patience"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), at_least=1, whole=True)
@@ -313,10 +320,10 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
 
     def _learn_columns(self, x: np.ndarray) -> None:
         observation = resolve("observation", self.observation, OBSERVATIONS)
-        self.preprocessing_ = Standardiser(scale=observation is not Bernoulli).fit(x)
-        empty = ~self.preprocessing_.modelled
+        empty = np.isnan(x).all(axis=0)
         if empty.all():
             raise ValueError("every value is missing: there is nothing to learn from")
+        self.preprocessing_ = Standardiser(scale=observation is not Bernoulli).fit(x)
         if empty.any():
             names = self._names()[empty].tolist()
             fate = "filled with 0" if self.keep_empty_features else "dropped"
@@ -371,8 +378,15 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         )
         return model, history
 
+    def _to_model(self, x: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return zero-filled values and mask of rows for a fitted model."""
+        values, mask = self.preprocessing_.to_model(x)
+        self._check_support(self.model_.observation, values, mask)
+        return values, mask
+
     def _check_support(self, observation: Observation, values: Tensor, mask: Tensor) -> None:
-        outside = (mask.bool() & ~observation.supports(values)).any(0).cpu().numpy()
+        supported = observation.supports(values.to(self.device_)).cpu()
+        outside = (mask.bool().cpu() & ~supported).any(0).numpy()
         if outside.any():
             names = self._names()[self.preprocessing_.modelled][outside].tolist()
             raise ValueError(
@@ -402,7 +416,7 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
 
     def _fill(self, x: np.ndarray, estimate: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
         """Fill rows that have a hole with `estimate`, ``(..., N, D)`` for values and mask."""
-        values, mask = self.preprocessing_.to_model(x)
+        values, mask = self._to_model(x)
         holes = (mask == 0).any(1)
         if not holes.any():
             holes = torch.arange(len(x)) < 1
@@ -427,7 +441,8 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         # A model from a machine with a GPU works without one.
         self.device_ = choose_device(self.device if torch.cuda.is_available() else "cpu")
         unknown = torch.zeros(len(self.preprocessing_.mean))
-        self.models_ = [self._build(self.selection_.chosen, unknown) for _ in self.histories_]
+        with seeded(0):
+            self.models_ = [self._build(self.selection_.chosen, unknown) for _ in self.histories_]
         for index, model in enumerate(self.models_):
             prefix = f"model.{index}."
             weights = {
@@ -436,7 +451,7 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
                 if key.startswith(prefix)
             }
             persistence.load_weights(model, weights, path)
-            model.to(self.device_)
+            model.to(self.device_).eval()
 
 
 class NotMIWAEImputer(LatentVariableImputer):

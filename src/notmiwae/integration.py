@@ -11,14 +11,15 @@ batch shape of the observation distribution.
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
-from torch.special import log_ndtr
+from torch.special import erfcx, log_ndtr
 
-from notmiwae._special import log_density, ndtri_exp
+from notmiwae._special import ndtri_exp
 
 
 class MissingCells(Protocol):
@@ -99,7 +100,8 @@ class ProbitTilted:
     @property
     def mean(self) -> Tensor:
         """E[x | z, s=0]."""
-        inverse_mills = (log_density(self.threshold) - self.log_normaliser).exp()
+        # φ(t)/Φ(t), in a form whose digits do not cancel in the tail.
+        inverse_mills = math.sqrt(2 / math.pi) / erfcx(-self.threshold / math.sqrt(2))
         return self.loc + self.variance * self.slope / self.spread * inverse_mills
 
     def sample(self) -> Tensor:

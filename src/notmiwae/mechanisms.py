@@ -264,7 +264,10 @@ class SelfMaskingKnown(SelfMasking):
         context: bool = False,
     ) -> None:
         super().__init__(n_features, link=link, context=context)
-        signs = torch.as_tensor(sign, dtype=torch.get_default_dtype())
+        try:
+            signs = torch.as_tensor(sign, dtype=torch.get_default_dtype())
+        except (TypeError, ValueError):
+            signs = torch.zeros(1)
         if signs.dim() > 1 or signs.numel() not in (1, n_features) or (signs.abs() != 1).any():
             raise ValueError(
                 f"sign must be +1 (high values go missing), -1 (low values do), or one of these "
@@ -308,7 +311,7 @@ class Hinges(Penalised):
         sides = (pieces > torch.arange(len(self.knots), device=x.device)).to(x) * 2 - 1
         slopes, levels = self.weight @ sides.T, -(self.weight * self.knots) @ sides.T
         columns = torch.arange(x.shape[-1], device=x.device) * n_pieces
-        piece = torch.bucketize(x.detach(), self.knots) + columns
+        piece = torch.bucketize(x.detach().contiguous(), self.knots) + columns
         return slopes.flatten()[piece] * x + levels.flatten()[piece]
 
 
@@ -354,6 +357,8 @@ class Nonlinear(Mechanism):
         super().__init__()
         self.link = lookup("link", link, LINKS)
         self.score = mlp(n_features, n_features, (n_hidden,), "tanh")
+        nn.init.zeros_(self.score[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.score[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Distribution:
         return self.link(self.score(x))

@@ -104,6 +104,7 @@ class LatentVariableModel(nn.Module):
         -------
         ImportanceSample
         """
+        x = x * mask
         proposal = self.encoder(x, mask)
         latents = proposal.rsample((n_samples,))
         likelihood = self.observation(latents)

@@ -155,7 +155,7 @@ class TruncatedNormal(LocationScale):
     """
 
     n_nodes = 32
-    support = "numbers within `bounds`"
+    support = "values within `bounds` only"
     low: Tensor
     high: Tensor
 
@@ -190,7 +190,7 @@ class Bernoulli(Observation):
     """x ∈ {0, 1} with a probability per cell."""
 
     continuous = False
-    support = "0 and 1"
+    support = "values 0 and 1 only"
 
     def __init__(self, n_features: int, decoder: Decoder) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Files: tensors in safetensors, everything else in JSON, nothing pickled.
 
 A saved imputer is a folder of two files, ``weights.safetensors`` and ``imputer.json``; the second
-names the version of the library, of this schema, and a digest of the first. A training checkpoint
+names the version of the library, of this schema, and a digest of both. A training checkpoint
 is one safetensors file with JSON in its header.
 Files are written under another name and then renamed, so that an interrupted write leaves the
 earlier state.
@@ -41,8 +41,10 @@ def write(
     """
     folder = Path(folder)
     payload = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
-    header = {"schema": SCHEMA, "weights_sha256": hashlib.sha256(payload).hexdigest()}
-    text = json.dumps({**header, **meta}, indent=1, allow_nan=False)
+    # Through JSON, so that the digest is of what will be read.
+    meta = json.loads(json.dumps(meta))
+    header = {"schema": SCHEMA, "sha256": digest(payload, meta)}
+    text = json.dumps({**header, **meta}, indent=1)
     folder.mkdir(parents=True, exist_ok=True)
     for file, content in {folder / WEIGHTS: payload, folder / name: text.encode()}.items():
         unsaved = file.with_name(f".{file.name}.part")
@@ -66,7 +68,7 @@ def read(folder: str | Path, name: str) -> tuple[dict[str, Tensor], dict[str, An
             )
     try:
         meta = json.loads((folder / name).read_text(encoding="utf-8"))
-        schema, digest = meta.pop("schema"), meta.pop("weights_sha256")
+        schema, signed = meta.pop("schema"), meta.pop("sha256")
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
         raise ModelFileError(
             f"{folder / name} is damaged ({error}): save the model again"
@@ -77,12 +79,18 @@ def read(folder: str | Path, name: str) -> tuple[dict[str, Tensor], dict[str, An
             f"this version reads schema {SCHEMA}: upgrade notmiwae, or save the model again"
         )
     payload = (folder / WEIGHTS).read_bytes()
-    if hashlib.sha256(payload).hexdigest() != digest:
+    if digest(payload, meta) != signed:
         raise ModelFileError(
-            f"{folder / WEIGHTS} is truncated or changed, or belongs to another model: "
-            "save the model again"
+            f"{folder / WEIGHTS} or {name} is truncated or changed, or they belong to different "
+            "models: save the model again"
         )
     return load(payload), meta
+
+
+def digest(payload: bytes, meta: Mapping[str, Any]) -> str:
+    """Return a digest of weights and settings, by which a change of either shows."""
+    settings = json.dumps(meta, sort_keys=True).encode()
+    return hashlib.sha256(payload + settings).hexdigest()
 
 
 def save_checkpoint(
@@ -137,7 +145,7 @@ def load_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], source:
     """
     try:
         module.load_state_dict(dict(tensors))
-    except RuntimeError as error:
+    except RuntimeError:
         raise ModelFileError(
-            f"the weights in {source} do not fit its settings; save the model again"
-        ) from error
+            f"{source} holds the weights of another model: remove it, or restore its settings"
+        ) from None

@@ -13,6 +13,9 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+FAR = 1e4
+"""Values beyond so many standard deviations look to the model as if they were there."""
+
 
 class Standardiser:
     """Standardise by observed values.
@@ -38,8 +41,11 @@ class Standardiser:
         width = int(self.modelled.sum())
         self.mean, self.std = np.zeros(width), np.ones(width)
         if self.scale:
-            scaler = StandardScaler().fit(x[:, self.modelled].astype(np.float64))
+            with np.errstate(over="ignore", invalid="ignore"):
+                scaler = StandardScaler().fit(x[:, self.modelled].astype(np.float64))
             self.mean, self.std = scaler.mean_, scaler.scale_
+        if not np.isfinite(self.mean + self.std).all():
+            raise ValueError("values are too large to have a finite variance: rescale the table")
         return self
 
     def standardise(self, values: Any) -> np.ndarray:
@@ -48,7 +54,7 @@ class Standardiser:
 
     def to_model(self, x: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return zero-filled values and mask ``(N, number of modelled columns)``."""
-        values = self.standardise(x[:, self.modelled])
+        values = self.standardise(x[:, self.modelled]).clip(-FAR, FAR)
         mask = torch.from_numpy(~np.isnan(values))
         filled = torch.from_numpy(np.nan_to_num(values, copy=False))
         return filled.to(torch.get_default_dtype()), mask.to(torch.get_default_dtype())

@@ -12,6 +12,10 @@ shrinks `notmiwae.networks.Penalised` layers only. The rest learns at the plain 
 from __future__ import annotations
 
 import copy
+import hashlib
+import math
+import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -28,7 +32,12 @@ from notmiwae._validation import lookup, resolve
 from notmiwae.bounds import importance_weighted
 from notmiwae.model import LatentVariableModel
 from notmiwae.networks import Penalised
-from notmiwae.persistence import load_checkpoint, save_checkpoint
+from notmiwae.persistence import (
+    ModelFileError,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,6 +118,12 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
+
+
+def fingerprint(x: Tensor, mask: Tensor, seed: int) -> str:
+    """Return what tells one training set and seed from another."""
+    content = b"".join(part.cpu().numpy().tobytes() for part in (x * mask, mask))
+    return hashlib.sha256(content + str(seed).encode()).hexdigest()
 
 
 class Batches:
@@ -221,14 +236,15 @@ def fit(
     Raises
     ------
     FloatingPointError
-        If the gradient stops being finite.
+        If the bound or its gradient stops being finite.
     """
     parameters = parameter_groups(model, learning_rate, mechanism_rate, weight_decay)
     stepper = lookup("optimizer", optimizer, OPTIMIZERS)(parameters)
     rates = resolve("schedule", schedule, SCHEDULES)(stepper, max_steps)
-    run = _Run(model, stepper, rates)
+    run = _Run(model, stepper, rates, fingerprint(x, mask, seed))
     if checkpoint is not None:
         run.resume(checkpoint)
+    model.train()
     batches = Batches(x.shape[0], batch_size, seed, x.device)
     total = torch.zeros((), device=x.device)
     bar = tqdm(
@@ -238,30 +254,53 @@ def fit(
         run.restore_noise()
         while run.n_steps < max_steps and not run.history.stopped_early:
             rows = batches[run.n_steps]
-            loss = -bound(model(x[rows], mask[rows], n_samples).log_weights).mean()
-            run.descend(loss, clip_norm)
+            with _diverging(run):
+                loss = -bound(model(x[rows], mask[rows], n_samples).log_weights).mean()
+                run.descend(loss, clip_norm)
             total -= loss.detach()
             bar.update()
             if run.n_steps % evaluate_every and run.n_steps < max_steps:
                 continue
             since = run.n_steps - (run.history.step[-1] if run.history.step else 0)
-            held_out = validation and mean_bound(model, *validation, 5 * n_samples, seed)
-            run.record(total.item() / since, held_out, patience)
+            with _diverging(run):
+                held_out = validation and mean_bound(model, *validation, 5 * n_samples, seed)
+                run.record(total.item() / since, held_out, patience)
             total.zero_()
             bar.set_postfix(bound=f"{run.history.bound[-1]:.2f}", best_step=run.history.best_step)
             if checkpoint is not None:
                 run.save(checkpoint)
     model.load_state_dict(run.best)
+    model.eval()
     return run.history
+
+
+@contextmanager
+def _diverging(run: _Run) -> Iterator[None]:
+    """Say what to do about a bound or gradient that is not finite."""
+    try:
+        yield
+    except (FloatingPointError, RuntimeError) as error:
+        # What torch raises for a gradient or a factorisation that is not finite.
+        if not re.search("non-finite|not finite|cholesky", str(error)):
+            raise
+        raise FloatingPointError(
+            f"training diverged at step {run.n_steps}: lower learning_rate, raise scale_floor, or "
+            "look for extreme outliers in the table"
+        ) from error
 
 
 class _Run:
     """A training in progress: all that a checkpoint holds."""
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: LRScheduler
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: LRScheduler,
+        identity: str,
     ) -> None:
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
+        self.identity = identity
         self.history = History()
         self.n_steps = 0
         self.best = copy.deepcopy(model.state_dict())
@@ -271,18 +310,15 @@ class _Run:
         """Take one step down the gradient."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(
-                f"the gradient is {norm.item()} at step {self.n_steps}: lower learning_rate, raise "
-                "scale_floor, or look for extreme outliers in the table"
-            )
+        nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm, error_if_nonfinite=True)
         self.optimizer.step()
         self.schedule.step()
         self.n_steps += 1
 
     def record(self, bound: float, held_out: float | None, patience: int | None) -> None:
         """Note an evaluation, keep the weights if they are the best, decide whether to stop."""
+        if not math.isfinite(bound) or not math.isfinite(held_out or 0):
+            raise FloatingPointError("the bound is not finite")
         history = self.history
         if held_out is None or held_out > max(history.validation_bound, default=-torch.inf):
             self.best = copy.deepcopy(self.model.state_dict())
@@ -317,6 +353,7 @@ class _Run:
             "n_steps": self.n_steps,
             "history": asdict(self.history),
             "groups": state["param_groups"],
+            "identity": self.identity,
         }
         save_checkpoint(file, tensors, meta)
 
@@ -325,14 +362,22 @@ class _Run:
         if (found := load_checkpoint(file)) is None:
             return
         tensors, meta = found
-        self.model.load_state_dict(tensors["model"])
+        if meta["identity"] != self.identity:
+            raise ModelFileError(
+                f"checkpoint {file} belongs to other rows or another seed: remove it, or name "
+                "another"
+            )
+        load_weights(self.model, tensors["model"], file)
         self.best, self.noise = tensors["best"], tensors["noise"]
         moments = {
             int(name.removeprefix("optimizer.")): values
             for name, values in tensors.items()
             if name.startswith("optimizer.")
         }
-        self.optimizer.load_state_dict({"state": moments, "param_groups": meta["groups"]})
         self.n_steps, self.history = meta["n_steps"], History(**meta["history"])
-        self.schedule.last_epoch = self.n_steps
-        self.schedule._step_count = self.n_steps + 1
+        # Replayed rather than restored: a schedule may hold others, and functions.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            for _ in range(self.n_steps):
+                self.schedule.step()
+        self.optimizer.load_state_dict({"state": moments, "param_groups": meta["groups"]})
