@@ -154,9 +154,7 @@ def test_self_masked_cells_are_imputed_as_by_brute_force(
 def test_the_decoder_mean_is_something_else(linear_gaussian, integrate):
     x, mask = linear_gaussian.rows()
     model = linear_gaussian.model(self_masking(), integrate)
-    found = imputation.conditional_mean(
-        [model], x, mask, 2000, estimator="decoder-mean", seed=1
-    )
+    found = imputation.conditional_mean([model], x, mask, 2000, estimator="decoder-mean", seed=1)
     errors = []
     for i, j in missing_cells(mask):
         grid, mass = brute_force(linear_gaussian, x[i], mask[i].bool(), j)

@@ -353,7 +353,8 @@ def test_rows_of_another_width_are_refused():
         imputer().fit(table()).transform(table()[:, :2])
 
 
-@pytest.mark.parametrize("mechanism", [*MECHANISMS, "auto"])
+# A nonlinear mechanism may extrapolate anything for a mask that it never saw.
+@pytest.mark.parametrize("mechanism", [*sorted(set(MECHANISMS) - {"nonlinear"}), "auto"])
 def test_a_column_complete_at_fit_is_imputed_sensibly(mechanism):
     x = np.random.default_rng(0).normal(size=(200, 1)) * [1.0, 1.0, -1.0]
     x = x + 0.1 * np.random.default_rng(1).normal(size=x.shape) + [3, 0, 0]
@@ -453,13 +454,17 @@ def test_bounded_values_stay_within_their_bounds():
 
 
 def test_values_out_of_bounds_are_named():
-    with pytest.raises(ValueError, match=r"column\(s\) \[1\] hold values outside the given bounds"):
+    with pytest.raises(
+        ValueError, match=r"values within `bounds` only, and column\(s\) \[1\] hold others"
+    ):
         imputer(observation="truncated-normal", bounds=(-20, 5)).fit(table())
 
 
 def test_values_out_of_bounds_are_named_in_new_rows_too():
     model = imputer(observation="truncated-normal", bounds=(-20, 20)).fit(table())
-    with pytest.raises(ValueError, match=r"column\(s\) \[1\] hold values outside the given bounds"):
+    with pytest.raises(
+        ValueError, match=r"values within `bounds` only, and column\(s\) \[1\] hold others"
+    ):
         model.transform([[np.nan, 30.0, 0.0]])
 
 
@@ -469,9 +474,9 @@ def test_binary_draws_are_binary_and_new_rows_have_to_be():
     assert np.isin(model.sample(x, 10), [0, 1]).all()
     filled = model.transform(x)
     assert ((filled >= 0) & (filled <= 1)).all()
-    with pytest.raises(ValueError, match="needs values 0 and 1 only"):
+    with pytest.raises(ValueError, match="takes values 0 and 1 only"):
         model.transform([[np.nan, 0.5, 0.0]])
-    with pytest.raises(ValueError, match="needs values 0 and 1 only"):
+    with pytest.raises(ValueError, match="takes values 0 and 1 only"):
         imputer(observation="bernoulli").fit(table())
 
 
@@ -536,7 +541,7 @@ def test_columns_in_errors_are_counted_as_in_the_table():
         ("device", "abacus", "'auto', 'cpu' or 'cuda'"),
         ("device", "cuda:99", "device"),
         ("device", None, "'auto', 'cpu' or 'cuda'"),
-        ],
+    ],
 )
 def test_a_bad_hyper_parameter_is_named_with_what_is_allowed(parameter, value, allowed):
     settings = {"mechanism": "self-masking-known", **SMALL, parameter: value}

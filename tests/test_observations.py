@@ -225,7 +225,7 @@ def test_the_truncated_normal_is_scipys(case, dtype):
     log_density = ours.log_prob(at).detach().double().squeeze(-1).numpy()
     expected = theirs.logpdf(at.double().squeeze(-1).numpy())
     np.testing.assert_allclose(log_density, expected, atol=tolerance)
-    assert ours.mean.item() == pytest.approx(theirs.mean(), abs=tolerance)
+    assert ours.mean.item() == pytest.approx(theirs.mean(), abs=3 * tolerance)
 
 
 @pytest.mark.parametrize("case", TRUNCATED, ids=str)
@@ -272,18 +272,18 @@ def test_bounds_may_differ_between_columns():
     assert draws[:, 1].min() < -1
 
 
-def test_values_outside_the_bounds_are_named_by_column():
+def test_values_within_the_bounds_are_supported():
     observation = TruncatedNormal(2, lambda n: nn.Linear(1, n), low=-1, high=[1, 2])
-    observation.check(np.array([[0.5, np.nan], [-1.0, 2.0]]))
-    with pytest.raises(ValueError, match=r"column\(s\) \[1\] hold values outside"):
-        observation.check(np.array([[0.5, 2.1]]))
+    x = torch.tensor([[0.5, 2.1], [-1.0, 2.0], [-1.1, 0.0]])
+    assert observation.supports(x).tolist() == [[True, False], [True, True], [False, True]]
 
 
-def test_other_values_than_zero_and_one_are_named_by_column():
-    observation = Bernoulli(2, lambda n: nn.Linear(1, n))
-    observation.check(np.array([[0.0, np.nan], [1.0, 1.0]]))
-    with pytest.raises(ValueError, match=r"column\(s\) \[1\] hold others \(such as 0.5\)"):
-        observation.check(np.array([[0.0, 0.5]]))
+def test_zero_and_one_are_supported_by_the_bernoulli_distribution():
+    x = torch.tensor([[0.0, 0.5], [1.0, -1.0]])
+    assert Bernoulli(2, lambda n: nn.Linear(1, n)).supports(x).tolist() == [
+        [True, False],
+        [True, False],
+    ]
 
 
 def test_normal_scores_integrate_polynomials():

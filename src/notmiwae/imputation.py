@@ -176,7 +176,7 @@ def cells_per_draw(model: LatentVariableModel, n_features: int) -> int:
     """Values that the widest array holds for one draw of one row: a layer, or the nodes."""
     layers = [len(parameter) for parameter in model.parameters() if parameter.dim() > 1]
     nodes = getattr(model.observation, "n_nodes", 2) if model.integrated else 1
-    return max(n_features * nodes, *layers)
+    return max([n_features * nodes, *layers])
 
 
 Models = Sequence[LatentVariableModel]

@@ -279,10 +279,14 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         counts = ("n_models", "n_samples", "max_steps", "batch_size", "evaluate_every")
         for name in (*counts, "n_impute_samples"):
             check_number(name, getattr(self, name), at_least=1, whole=True)
-        if isinstance(self.hidden, str) or not np.iterable(self.hidden):
-            raise ValueError(f"hidden must be a sequence of layer widths; got {self.hidden!r}")
-        for width in self.hidden:
-            check_number("hidden", width, at_least=1, whole=True)
+        try:
+            for width in self.hidden:
+                check_number("hidden", width, at_least=1, whole=True)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"hidden must be a sequence of layer widths, whole numbers at least 1; got "
+                f"{self.hidden!r}"
+            ) from None
         check_number("missing_values", 0 if is_nan(self.missing_values) else self.missing_values)
         for name in ("n_latent", "patience"):
             if getattr(self, name) is not None:
@@ -739,4 +743,6 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, np.generic):
+        return _plain(value.item())
     return "nan" if is_nan(value) else value

@@ -101,7 +101,10 @@ class ProbitTilted:
     def mean(self) -> Tensor:
         """E[x | z, s=0]."""
         # φ(t)/Φ(t), in a form whose digits do not cancel in the tail.
-        inverse_mills = math.sqrt(2 / math.pi) / erfcx(-self.threshold / math.sqrt(2))
+        # Clamped where it is zero, and where erfcx would overflow.
+        inverse_mills = math.sqrt(2 / math.pi) / erfcx(
+            (-self.threshold / math.sqrt(2)).clamp_min(-9)
+        )
         return self.loc + self.variance * self.slope / self.spread * inverse_mills
 
     def sample(self) -> Tensor:

@@ -284,8 +284,8 @@ def _diverging(run: _Run) -> Iterator[None]:
         if not re.search("non-finite|not finite|cholesky", str(error)):
             raise
         raise FloatingPointError(
-            f"training diverged at step {run.n_steps}: lower learning_rate, raise scale_floor, or "
-            "look for extreme outliers in the table"
+            f"the bound or its gradient is not finite at step {run.n_steps}: lower learning_rate, "
+            "raise scale_floor, or look for extreme outliers in the table"
         ) from error
 
 
