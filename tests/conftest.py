@@ -83,6 +83,12 @@ class LinearGaussian:
         return x, mask
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    """No test depends on those that ran before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def linear_gaussian():
     return LinearGaussian()

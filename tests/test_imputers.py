@@ -798,3 +798,22 @@ def test_a_mechanism_of_ones_own_can_be_given():
     model = imputer(lambda n_features: SelfMasking(n_features, link="logit")).fit(table())
     assert model.model_.mechanism.link.__name__ == "Logit"
     assert_imputed(model.transform(table()), table())
+
+
+def test_rows_are_trained_on_or_held_out(monkeypatch):
+    from notmiwae import imputers
+
+    seen = []
+
+    def watched(model, x, mask, *, validation, **settings):
+        seen.append((x, validation[0]))
+        return fit(model, x, mask, validation=validation, **settings)
+
+    fit = imputers.fit
+    monkeypatch.setattr(imputers, "fit", watched)
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    imputer(validation_fraction=0.3).fit(x)
+    trained, held_out = (set(part[:, 0].tolist()) for part in seen[0])
+    assert len(trained) + len(held_out) == 60
+    assert not trained & held_out
+    assert len(held_out) == pytest.approx(18, abs=9)

@@ -26,6 +26,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from notmiwae._validation import lookup
+from notmiwae.integration import Discretised
 from notmiwae.model import ImportanceSample, LatentVariableModel
 from notmiwae.training import seeded
 
@@ -159,10 +160,11 @@ def stream(
     """
     device = next(model.parameters()).device
     per_block = min(n_samples, SAMPLES_PER_BLOCK)
-    n_rows = max(1, CELLS // (max(per_block, width) * cells_per_draw(model, x.shape[1])))
-    starts = range(0, x.shape[0], n_rows)
     results = []
     with torch.no_grad(), seeded(seed, device):
+        cells = cells_per_draw(model, x[:1].to(device), mask[:1].to(device))
+        n_rows = max(1, CELLS // (max(per_block, width) * cells))
+        starts = range(0, x.shape[0], n_rows)
         for start in tqdm(starts, desc="imputing", unit="block", disable=not progress):
             block = [tensor[start : start + n_rows].to(device) for tensor in (x, mask)]
             folded = accumulator(model, block[0])
@@ -172,11 +174,12 @@ def stream(
     return results
 
 
-def cells_per_draw(model: LatentVariableModel, n_features: int) -> int:
+def cells_per_draw(model: LatentVariableModel, x: Tensor, mask: Tensor) -> int:
     """Values that the widest array holds for one draw of one row: a layer, or the nodes."""
     layers = [len(parameter) for parameter in model.parameters() if parameter.dim() > 1]
-    nodes = getattr(model.observation, "n_nodes", 2) if model.integrated else 1
-    return max([n_features * nodes, *layers])
+    missing = model(x, mask, 1).missing
+    nodes = len(missing.nodes) if isinstance(missing, Discretised) else 1
+    return max([x.shape[1] * nodes, *layers])
 
 
 Models = Sequence[LatentVariableModel]

@@ -467,8 +467,11 @@ class NotMIWAEImputer(LatentVariableImputer):
 
     Parameters
     ----------
-    mechanism : str or callable, default 'self-masking'
-        Why values are missing: 'ignorable' (at random), 'self-masking' (above or below a
+    mechanism : str or callable, default 'auto'
+        Why values are missing: 'auto' (whichever of 'at-random', 'self-masking' and
+        'self-masking-spline' explains held-out rows best, with what complete columns say of the
+        mask taken into account; three trainings), 'at-random' (for other reasons than the value
+        itself), 'ignorable' (the same, not modelled), 'self-masking' (above or below a
         threshold, data decide), 'self-masking-known' (on the side that `sign` gives),
         'self-masking-quadratic' (also in the tails or in the middle), 'self-masking-spline' (any
         shape), 'linear' or 'nonlinear' (whether a column is missing depends on all columns); or
@@ -514,8 +517,8 @@ class NotMIWAEImputer(LatentVariableImputer):
         ``(optimizer, n_steps) -> LRScheduler``.
     clip_norm : float, default 10
         Largest norm of a gradient.
-    validation_fraction : float, default 0.1
-        Share of rows held out to choose the weights that are kept.
+    validation_fraction : float, default 0.2
+        Share of rows held out, to choose the weights that are kept and, for 'auto', the mechanism.
     n_models : int, default 1
         Models that are trained, each with held-out rows and noise of its own, and averaged.
     evaluate_every : int, default 100
@@ -572,7 +575,7 @@ class NotMIWAEImputer(LatentVariableImputer):
 
     def __init__(
         self,
-        mechanism: str | Callable[[int], Mechanism] = "self-masking",
+        mechanism: str | Callable[[int], Mechanism] = "auto",
         *,
         sign: float | Sequence[float] = 1.0,
         integrate: str = "auto",
@@ -594,7 +597,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         optimizer: str = "adamw",
         schedule: Any = "one-cycle",
         clip_norm: float = 10.0,
-        validation_fraction: float = 0.1,
+        validation_fraction: float = 0.2,
         n_models: int = 1,
         evaluate_every: int = 100,
         patience: int | None = None,
@@ -676,7 +679,7 @@ class MIWAEImputer(LatentVariableImputer):
         optimizer: str = "adamw",
         schedule: Any = "one-cycle",
         clip_norm: float = 10.0,
-        validation_fraction: float = 0.1,
+        validation_fraction: float = 0.2,
         n_models: int = 1,
         evaluate_every: int = 100,
         patience: int | None = None,

@@ -280,18 +280,48 @@ class SelfMaskingKnown(SelfMasking):
         return self.sign * softplus(self.weight) * self.learns
 
 
-class SelfMaskingQuadratic(SelfMasking):
-    """f_j = q_j x_j² + a_j x_j: missing in the tails, in the middle, or on one side."""
+class Curvature(Penalised):
+    """q_j x_j², which starts without curvature."""
 
-    def __init__(self, n_features: int, *, link: str = "probit", context: bool = False) -> None:
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(n_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the squares for values ``(..., D)``."""
+        return self.weight * x.square()
+
+
+class BentMechanism(SelfMasking):
+    """f_j = a_j x_j + b_j(x_j) with bends b under weight decay.
+
+    A straight line is what remains where the data ask for nothing else. Integrated by quadrature,
+    for which the logit is the faster link.
+
+    Parameters
+    ----------
+    n_features, link, context
+        See `ColumnwiseMechanism`.
+    """
+
+    bends: Penalised
+
+    def __init__(self, n_features: int, *, link: str = "logit", context: bool = False) -> None:
         super().__init__(n_features, link=link, context=context)
-        self.curvature = nn.Parameter(torch.zeros(n_features))
 
     def shape(self, x: Tensor) -> Tensor:
-        return (self.curvature * x + self.slope) * x
+        return self.slope * x + self.bends(x)
 
     def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
         return ColumnwiseMechanism.tilt(self, observation, distribution, x)
+
+
+class SelfMaskingQuadratic(BentMechanism):
+    """f_j = q_j x_j² + a_j x_j: missing in the tails, in the middle, or on one side."""
+
+    def __init__(self, n_features: int, *, link: str = "logit", context: bool = False) -> None:
+        super().__init__(n_features, link=link, context=context)
+        self.bends = Curvature(n_features)
 
 
 class Hinges(Penalised):
@@ -315,25 +345,24 @@ class Hinges(Penalised):
         return slopes.flatten()[piece] * x + levels.flatten()[piece]
 
 
-class SelfMaskingSpline(SelfMasking):
+class SelfMaskingSpline(BentMechanism):
     """f_j = a_j x_j + Σ_b w_jb |x_j - κ_b|, a linear spline: any shape.
 
     The knots κ lie from -4 to 4 standard deviations of the observed values, since missing ones may
-    lie beyond these. The bends w are under weight decay, so that a straight line is what remains
-    where the data ask for nothing else.
+    lie beyond these.
+
+    Parameters
+    ----------
+    n_features, link, context
+        See `ColumnwiseMechanism`.
+    n_knots : int
     """
 
     def __init__(
-        self, n_features: int, *, n_knots: int = 9, link: str = "probit", context: bool = False
+        self, n_features: int, *, n_knots: int = 9, link: str = "logit", context: bool = False
     ) -> None:
         super().__init__(n_features, link=link, context=context)
-        self.hinges = Hinges(n_features, n_knots)
-
-    def shape(self, x: Tensor) -> Tensor:
-        return self.slope * x + self.hinges(x)
-
-    def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
-        return ColumnwiseMechanism.tilt(self, observation, distribution, x)
+        self.bends = Hinges(n_features, n_knots)
 
 
 class Linear(Mechanism):

@@ -111,7 +111,7 @@ class LocationScale(Observation):
 class Gaussian(LocationScale):
     """x ~ N(μ, σ²)."""
 
-    n_nodes = 32
+    n_nodes = 20
 
     def forward(self, z: Tensor) -> Normal:
         loc, raw_scale = self.raw_parameters(z)
@@ -154,7 +154,7 @@ class TruncatedNormal(LocationScale):
         Bounds, in the units that the model sees.
     """
 
-    n_nodes = 32
+    n_nodes = 20
     support = "values within `bounds` only"
     low: Tensor
     high: Tensor
