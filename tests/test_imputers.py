@@ -681,7 +681,7 @@ def test_the_score_is_the_bound_of_the_rows_given():
 def test_held_out_rows_decide_which_weights_are_kept():
     history = imputer(validation_fraction=0.3, evaluate_every=2).fit(table()).history_
     assert history.step == [2, 4, 6]
-    assert history.best_bound == max(history.validation_bound)
+    assert history.held_out_bound == max(history.validation_bound)
     assert imputer(validation_fraction=0).fit(table()).history_.validation_bound == []
 
 
@@ -747,7 +747,7 @@ def shaped(kind, n_rows=600):
         "high": x[:, 0] > 0.5,
         "tails": np.abs(x[:, 0]) > 1.2,
         "random": rng.random(n_rows) < 0.3,
-        "other": x[:, 2] > 0.5,
+        "other": rng.random(n_rows) < 1 / (1 + np.exp(-1.5 * x[:, 2])),
     }[kind]
     x[hide, 0] = np.nan
     return x
@@ -772,7 +772,7 @@ def test_auto_says_what_was_compared():
     selection = imputer("auto").fit(table()).selection_
     assert selection.chosen in selection.bounds
     assert selection.chosen in str(selection)
-    assert len(selection.bounds) == 4
+    assert len(selection.bounds) == 3
     assert imputer("linear").fit(table()).selection_.chosen == "linear"
 
 

@@ -232,7 +232,7 @@ def test_probit_log_probabilities_are_accurate_far_out():
 def test_a_spline_is_the_sum_of_its_hinges():
     torch.manual_seed(0)
     mechanism = SelfMaskingSpline(3)
-    hinges = mechanism.hinges
+    hinges = mechanism.bends
     torch.nn.init.normal_(hinges.weight)
     x = torch.cat([4 * torch.randn(200, 3), hinges.knots.unsqueeze(-1).expand(-1, 3)])
     expected = ((x.unsqueeze(-1) - hinges.knots).abs() * hinges.weight).sum(-1)

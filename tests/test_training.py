@@ -79,7 +79,7 @@ def test_the_history_has_one_entry_per_evaluation():
     history = train(small_model(), max_steps=22, evaluate_every=5, validation=table(seed=1))
     assert history.step == [5, 10, 15, 20, 22]
     assert len(history.bound) == len(history.validation_bound) == 5
-    assert history.best_bound == max(history.validation_bound)
+    assert history.held_out_bound == max(history.validation_bound)
 
 
 def test_the_training_bound_is_the_mean_since_the_evaluation_before():
@@ -229,7 +229,7 @@ def test_without_held_out_rows_the_last_weights_are_kept():
     history = train(small_model())
     assert history.validation_bound == []
     assert history.best_step == 24
-    assert history.best_bound == history.bound[-1]
+    assert math.isnan(history.held_out_bound)
 
 
 def test_the_held_out_bound_has_the_same_noise_at_every_call():

@@ -160,10 +160,10 @@ def stream(
     """
     device = next(model.parameters()).device
     per_block = min(n_samples, SAMPLES_PER_BLOCK)
+    cells = cells_per_draw(model, x[:1].to(device), mask[:1].to(device))
+    n_rows = max(1, CELLS // (max(per_block, width) * cells))
     results = []
     with torch.no_grad(), seeded(seed, device):
-        cells = cells_per_draw(model, x[:1].to(device), mask[:1].to(device))
-        n_rows = max(1, CELLS // (max(per_block, width) * cells))
         starts = range(0, x.shape[0], n_rows)
         for start in tqdm(starts, desc="imputing", unit="block", disable=not progress):
             block = [tensor[start : start + n_rows].to(device) for tensor in (x, mask)]
@@ -177,7 +177,8 @@ def stream(
 def cells_per_draw(model: LatentVariableModel, x: Tensor, mask: Tensor) -> int:
     """Values that the widest array holds for one draw of one row: a layer, or the nodes."""
     layers = [len(parameter) for parameter in model.parameters() if parameter.dim() > 1]
-    missing = model(x, mask, 1).missing
+    with torch.no_grad(), seeded(0, x.device):
+        missing = model(x, mask, 1).missing
     nodes = len(missing.nodes) if isinstance(missing, Discretised) else 1
     return max([x.shape[1] * nodes, *layers])
 

@@ -86,7 +86,7 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         }
         self.selection_ = select(
             {
-                name: float(np.mean([history.best_bound for _, history in runs]))
+                name: float(np.mean([history.held_out_bound for _, history in runs]))
                 for name, runs in trained.items()
             },
             n_columns=int((mask == 0).any(0).sum()),
@@ -748,4 +748,6 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, np.generic):
         return _plain(value.item())
-    return "nan" if is_nan(value) else value
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value

@@ -145,7 +145,9 @@ class ColumnwiseMechanism(FactorisedMechanism):
 
     With context, values that are missing at random, because of other columns, are explained by
     these and need not be explained by themselves. Only columns that are complete in training
-    serve, so that nothing in the sum is ever missing.
+    serve, so that nothing in the sum is ever missing. B is under weight decay: complete columns
+    that resemble an incomplete one could else take the credit for all that its own value does. The
+    price is that a sharp threshold on another column is in part credited to the cell's own value.
 
     Parameters
     ----------

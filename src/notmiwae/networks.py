@@ -31,12 +31,12 @@ class Penalised(nn.Module):
     """A module that the optimiser shrinks by its weight decay; no others are."""
 
 
-class PenalisedSequential(nn.Sequential, Penalised):
-    """Layers under weight decay."""
-
-
 class PenalisedLinear(nn.Linear, Penalised):
     """A linear map under weight decay."""
+
+
+class PenalisedSequential(nn.Sequential, Penalised):
+    """Layers under weight decay."""
 
 
 class Sum(nn.Module):

@@ -16,7 +16,7 @@ import hashlib
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -89,9 +89,9 @@ class History:
     stopped_early: bool = False
 
     @property
-    def best_bound(self) -> float:
-        """The best held-out bound, or the last training bound without held-out rows."""
-        return max(self.validation_bound, default=self.bound[-1] if self.bound else float("nan"))
+    def held_out_bound(self) -> float:
+        """The best held-out bound; NaN without held-out rows."""
+        return max(self.validation_bound, default=float("nan"))
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the bounds over the steps (needs matplotlib, in the extra ``report``)."""
@@ -120,10 +120,10 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
         yield
 
 
-def fingerprint(x: Tensor, mask: Tensor, seed: int) -> str:
-    """Return what tells one training set and seed from another."""
-    content = b"".join(part.cpu().numpy().tobytes() for part in (x * mask, mask))
-    return hashlib.sha256(content + str(seed).encode()).hexdigest()
+def fingerprint(rows: Sequence[Tensor], settings: tuple[Any, ...]) -> str:
+    """Return what tells one training from another: its rows, settings and seed."""
+    content = b"".join(part.cpu().numpy().tobytes() for part in rows)
+    return hashlib.sha256(content + repr(settings).encode()).hexdigest()
 
 
 class Batches:
@@ -147,20 +147,22 @@ def parameter_groups(
     model: LatentVariableModel, learning_rate: float, mechanism_rate: float, weight_decay: float
 ) -> list[dict[str, Any]]:
     """Split the parameters as the head of this module says."""
-    modules = [module for module in model.modules() if isinstance(module, Penalised)]
-    decayed = {parameter for module in modules for parameter in module.parameters()}
-    fast = set(model.mechanism.parameters()) - decayed
-
-    def among(chosen: set[nn.Parameter]) -> list[nn.Parameter]:
-        return [parameter for parameter in model.parameters() if parameter in chosen]
-
-    rest = set(model.parameters()) - decayed - fast
-    groups = [
-        {"params": among(rest), "lr": learning_rate, "weight_decay": 0.0},
-        {"params": among(decayed), "lr": learning_rate, "weight_decay": weight_decay},
-        {"params": among(fast), "lr": learning_rate * mechanism_rate, "weight_decay": 0.0},
+    decays = {
+        parameter: weight_decay
+        for module in model.modules()
+        if isinstance(module, Penalised)
+        for parameter in module.parameters()
+    }
+    rates = dict.fromkeys(model.parameters(), learning_rate)
+    fast = set(model.mechanism.parameters()) - set(decays)
+    rates |= dict.fromkeys(fast, learning_rate * mechanism_rate)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        groups.setdefault((rates[parameter], decays.get(parameter, 0.0)), []).append(parameter)
+    return [
+        {"params": members, "lr": rate, "weight_decay": decay}
+        for (rate, decay), members in groups.items()
     ]
-    return [group for group in groups if group["params"]]
 
 
 def mean_bound(
@@ -241,7 +243,9 @@ def fit(
     parameters = parameter_groups(model, learning_rate, mechanism_rate, weight_decay)
     stepper = lookup("optimizer", optimizer, OPTIMIZERS)(parameters)
     rates = resolve("schedule", schedule, SCHEDULES)(stepper, max_steps)
-    run = _Run(model, stepper, rates, fingerprint(x, mask, seed))
+    settings = (n_samples, batch_size, learning_rate, mechanism_rate, weight_decay, optimizer)
+    identity = fingerprint([x, mask, *(validation or ())], (*settings, clip_norm, seed))
+    run = _Run(model, stepper, rates, identity)
     if checkpoint is not None:
         run.resume(checkpoint)
     model.train()
@@ -364,7 +368,7 @@ class _Run:
         tensors, meta = found
         if meta["identity"] != self.identity:
             raise ModelFileError(
-                f"checkpoint {file} belongs to other rows or another seed: remove it, or name "
+                f"checkpoint {file} belongs to other rows, settings or seed: remove it, or name "
                 "another"
             )
         load_weights(self.model, tensors["model"], file)

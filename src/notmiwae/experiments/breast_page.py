@@ -35,6 +35,8 @@ METHODS = {
     "missForest": "The same idea with random forests in place of linear regressions.",
     "MIWAE": "A neural network learns how the columns vary together, from the values that are "
     "there. It takes for granted that why a value is missing has nothing to do with what it was.",
+    "not-MIWAE auto": "The default: at-random, self-masking and self-masking-spline are compared "
+    "on training rows that were held out for it, and complete columns may explain gaps too.",
     "not-MIWAE at-random": "MIWAE with a model of the gaps in which only complete columns count.",
     "not-MIWAE self-masking": "MIWAE with a model of the gaps, learned at the same time: whether a "
     "value is missing depends on the value itself. Whether high or low ones go missing is learned.",
