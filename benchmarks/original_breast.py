@@ -28,7 +28,6 @@ METHODS = {
         NotMIWAEImputer, "self-masking-known", decoder="linear"
     ),
     "not-MIWAE self-masking-known": partial(NotMIWAEImputer, "self-masking-known"),
-    "not-MIWAE auto (untouched default)": NotMIWAEImputer,
     "MIWAE": MIWAEImputer,
 }
 PUBLISHED = {

@@ -53,9 +53,9 @@ def block() -> str:
             *table(results),
             "",
             f"{command}; seeds {about_run['seeds'][0]} to {about_run['seeds'][-1]}, mean ± "
-            f"standard deviation; {about_run['cpu_count']} cores, {about_run['duration_seconds'] / 60:.0f} "
-            f"minutes in all; notmiwae {about_run['versions']['notmiwae']}, torch "
-            f"{about_run['versions']['torch']}.",
+            f"standard deviation; {about_run['cpu_count']} cores, "
+            f"{about_run['duration_seconds'] / 60:.0f} minutes in all; notmiwae "
+            f"{about_run['versions']['notmiwae']}, torch {about_run['versions']['torch']}.",
             "",
         ]
     return "\n".join([*lines, END])

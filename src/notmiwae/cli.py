@@ -23,45 +23,20 @@ import pandas as pd
 from sklearn.base import clone
 
 from notmiwae import __version__
+from notmiwae._glossary import (
+    ESTIMATOR_MEANINGS,
+    KIND_MEANINGS,
+    MECHANISM_MEANINGS,
+    OBSERVATION_MEANINGS,
+    WIDTH,
+    glossary,
+)
 from notmiwae.amputation import AMPUTATIONS, Amputer
 from notmiwae.imputers import ESTIMATORS, MECHANISM_NAMES, LatentVariableImputer, NotMIWAEImputer
 from notmiwae.observations import OBSERVATIONS
 from notmiwae.persistence import ModelFileError
 from notmiwae.tables import Table, TableError, check_extension
 
-MECHANISM_MEANINGS = {
-    "auto": "whichever of at-random and the self-masking shapes explains held-out rows best",
-    "ignorable": "that a value is missing says nothing about the value (the MIWAE model)",
-    "at-random": "the same, but other columns may explain what goes missing",
-    "self-masking": "high values go missing, or low ones: learned for each column",
-    "self-masking-known": "high values go missing (or low, with --sign -1)",
-    "self-masking-quadratic": "high, low, extreme or middling values go missing: learned",
-    "self-masking-spline": "any part of a column's range may go missing: learned",
-    "linear": "a weighted sum of all columns, missing values too, decides what goes missing",
-    "nonlinear": "the same with a small neural network in place of the sum",
-}
-OBSERVATION_MEANINGS = {
-    "gaussian": "numbers of any sign",
-    "student-t": "the same with outliers",
-    "truncated-normal": "numbers between --bounds",
-    "bernoulli": "0 or 1",
-}
-ESTIMATOR_MEANINGS = {
-    "conditional-mean": "the average of what the value may have been",
-    "median": "the middle of it",
-    "decoder-mean": "as in the published code, for comparison: ignores why the value is missing",
-}
-KIND_MEANINGS = {
-    "above-mean": "values above the mean of their column",
-    "extremes": "the lowest and the highest --share of a column (0.25 at either end)",
-    "around-mean": "the --share of a column that is nearest its mean (0.3)",
-    "mcar": "any value, with probability --share (0.3), by chance alone",
-    "mar": "a --share (0.3) that depends on the columns left whole, more so with --slope (1)",
-    "self-masking": "high values rather than low ones: half of those at --threshold standard "
-    "deviations from the mean (0), more sharply with --slope (2; low ones if negative)",
-    "clipping": "values above --limit, as a detector that saturates",
-}
-WIDTH = 90
 TRAINING = ("mechanism", "sign", "observation", "bounds", "columns", "steps", "seed", "save")
 
 
@@ -115,6 +90,8 @@ def impute(args: argparse.Namespace) -> None:
     imputer.set_params(verbose=not args.quiet and sys.stderr.isatty())
     with _mistakes():
         filled = table.updated(_filled(imputer, values, trains))
+    if trains or args.load:
+        _say(args, f"mechanism: {imputer.selection_}")
     if args.save:
         imputer.save(args.save)
         _say(args, f"{args.save}: the model, for --load")
@@ -422,9 +399,9 @@ def _add_impute(commands: Any) -> None:
         "Learn how the numeric columns of a table hang together and why values are missing, and "
         "fill the holes with what is to be expected there. Cells that hold something stay exactly "
         "as they are. Columns of text, dates and codes are carried through.",
-        _glossary("mechanisms (why values are missing)", MECHANISM_NAMES, MECHANISM_MEANINGS),
-        _glossary("observations (what values are like)", OBSERVATIONS, OBSERVATION_MEANINGS),
-        _glossary("estimators (what fills a hole)", ESTIMATORS, ESTIMATOR_MEANINGS),
+        glossary("mechanisms (why values are missing)", MECHANISM_NAMES, MECHANISM_MEANINGS),
+        glossary("observations (what values are like)", OBSERVATIONS, OBSERVATION_MEANINGS),
+        glossary("estimators (what fills a hole)", ESTIMATORS, ESTIMATOR_MEANINGS),
         _examples(
             "notmiwae impute patients.csv -o filled.csv --mechanism self-masking-known",
             "notmiwae impute patients.csv -o filled.csv --columns age,weight --save model",
@@ -467,7 +444,7 @@ def _add_ampute(commands: Any) -> None:
         "delete values from a complete table, to test with",
         "Delete values from the numeric columns of a complete table by a known rule. Impute the "
         "result, and compare with what was there.",
-        _glossary("kinds (which values go missing)", AMPUTATIONS, KIND_MEANINGS),
+        glossary("kinds (which values go missing)", AMPUTATIONS, KIND_MEANINGS),
         _examples(
             "notmiwae ampute complete.csv -o holes.csv --kind above-mean",
             "notmiwae ampute complete.csv -o holes.csv --kind clipping --columns weight --limit 90",
@@ -509,7 +486,7 @@ def _describe_studies() -> str:
     modules = {name: inspect.getmodule(study) for name, study in _studies().items()}
     return "\n\n".join(
         [
-            _glossary("studies", modules, {}),
+            glossary("studies", modules, {}),
             _examples("notmiwae reproduce breast --preset quick"),
         ]
     )
@@ -541,17 +518,6 @@ def _add_tables(parser: _Parser, about: str) -> None:
 def _add_seed(parser: _Parser, result: str) -> None:
     about = f"the same seed gives the same {result} (default: 0)"
     parser.add_argument("--seed", type=_seed, metavar="N", help=about)
-
-
-def _glossary(title: str, known: Iterable[str], meanings: Mapping[str, str]) -> str:
-    """Explain names, one each; a mapping's members say the rest of themselves."""
-    entries = []
-    for name in known:
-        member = known[name] if isinstance(known, Mapping) else None
-        meaning = meanings.get(name) or (inspect.getdoc(member) or "").split("\n")[0]
-        indent = " " * 25
-        entries.append(textwrap.fill(f"  {name:<22} {meaning}", WIDTH, subsequent_indent=indent))
-    return "\n".join([f"{title}:", *entries])
 
 
 def _examples(*commands: str) -> str:
