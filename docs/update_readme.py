@@ -33,7 +33,7 @@ def table(results: dict[str, Any]) -> list[str]:
         if entry["split"] != "held-out":
             continue
         published = results["published"].get(entry["method"])
-        known = f"{published['value']:.3g}" if published else "–"
+        known = f"{published['value']:.3f}" if published else "–"
         lines.append(
             f"| {entry['method']} | {spread(entry['rmse'])} | {known} | "
             f"{entry['seconds']['mean']:.0f} |"
