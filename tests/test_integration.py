@@ -174,8 +174,8 @@ def test_quadrature_is_brute_force(observe, name, link, parameters):
 def test_quadrature_over_a_hard_threshold_is_near_brute_force(observe, name, link, slope):
     quadrature, brute_force = pair(observe, name, link, slope, -abs(slope))
     grid = brute_force()
-    assert quadrature.log_normaliser.item() == pytest.approx(grid.log_normaliser, abs=0.45)
-    assert abs(quadrature.mean.item() - grid.mean) < grid.std
+    assert quadrature.log_normaliser.item() == pytest.approx(grid.log_normaliser, abs=0.35)
+    assert abs(quadrature.mean.item() - grid.mean) < 0.5 * grid.std
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
@@ -189,7 +189,7 @@ def test_quadrature_draws_follow_brute_force(observe, name, link, parameters):
     )
     draws = Discretised(nodes, log_weights, torch.zeros_like(nodes), True).sample()
     assert draws.shape == (4000, 1)
-    assert stats.kstest(draws.squeeze(-1).numpy(), brute_force().cdf).statistic < 0.05
+    assert stats.kstest(draws.squeeze(-1).numpy(), brute_force().cdf).statistic < 0.04
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)

@@ -27,7 +27,7 @@ from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Distribution, Normal
 from torch.distributions import StudentT as StudentTDistribution
 from torch.nn.functional import softplus
-from torch.special import log_ndtr, ndtr
+from torch.special import log_ndtr
 
 from notmiwae._special import log_density, ndtri_exp
 from notmiwae._validation import check_number, lookup
@@ -181,7 +181,8 @@ class TruncatedNormal(LocationScale):
 
     def nodes(self, distribution: TruncatedNormalDistribution) -> tuple[Tensor, Tensor]:
         scores, log_weights = normal_scores(self.n_nodes, distribution.loc)
-        return distribution.icdf(ndtr(scores)), log_weights
+        # Not ndtr, which is 0 in single precision where a node still has its weight.
+        return distribution.icdf(log_ndtr(scores).exp()), log_weights
 
     def supports(self, x: Tensor) -> Tensor:
         slack = 1e-5 * (1 + x.abs())
