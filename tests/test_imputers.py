@@ -19,13 +19,14 @@ from notmiwae.encoders import ENCODERS, MaskConcatenating
 from notmiwae.mechanisms import MECHANISMS, FactorisedMechanism, Linear, SelfMasking
 from notmiwae.networks import DECODERS
 from notmiwae.observations import OBSERVATIONS, Gaussian
-from notmiwae.training import one_cycle
+from notmiwae.training import History, one_cycle, seeded
 
 SMALL = {
     "hidden": (8,),
     "n_latent": 2,
     "n_samples": 2,
     "max_steps": 6,
+    "n_restarts": 2,
     "n_impute_samples": 20,
     "random_state": 0,
 }
@@ -817,3 +818,53 @@ def test_rows_are_trained_on_or_held_out(monkeypatch):
     assert len(trained) + len(held_out) == 60
     assert not trained & held_out
     assert len(held_out) == pytest.approx(18, abs=9)
+
+
+def test_the_best_of_several_starts_goes_on(monkeypatch):
+    judged, trained = [], []
+
+    def fake_fit(model, *, max_steps, **settings):
+        (trained if max_steps == 10 else judged).append(model)
+        bound = [-3.0, -1.0, -2.0][len(judged) - 1]
+        return History([1], [bound], [bound], 1)
+
+    monkeypatch.setattr("notmiwae.imputers.fit", fake_fit)
+    imputer(n_restarts=3, max_steps=10).fit(table())
+    assert len(judged) == 3
+    assert trained == [judged[1]]
+
+
+def test_starts_differ_and_are_judged_after_a_fifth_of_the_steps(monkeypatch):
+    calls = []
+
+    def fake_fit(model, *, max_steps, seed, **settings):
+        calls.append((max_steps, seed, model.encoder.direction.detach().clone()))
+        return History([1], [0.0], [0.0], 1)
+
+    monkeypatch.setattr("notmiwae.imputers.fit", fake_fit)
+    imputer(n_restarts=3, max_steps=50).fit(table())
+    assert [steps for steps, _, _ in calls] == [10, 10, 10, 50]
+    assert len({seed for _, seed, _ in calls[:3]}) == 3
+    assert not torch.equal(calls[0][2], calls[1][2])
+
+
+def test_only_the_chosen_mechanism_has_an_ensemble(monkeypatch):
+    trained = []
+
+    def train(self, name, index, values, mask):
+        trained.append((name, index))
+        with seeded(0):
+            model = self._build(name)
+        bound = 9.0 if name == "self-masking" else 0.0
+        return model, History([1], [bound], [bound], 1)
+
+    monkeypatch.setattr(NotMIWAEImputer, "_train", train)
+    fitted = imputer("auto", n_models=3).fit(table())
+    assert trained == [
+        ("at-random", 0),
+        ("self-masking", 0),
+        ("self-masking-spline", 0),
+        ("self-masking", 1),
+        ("self-masking", 2),
+    ]
+    assert len(fitted.models_) == len(fitted.histories_) == 3

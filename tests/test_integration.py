@@ -185,7 +185,8 @@ def test_quadrature_draws_follow_brute_force(observe, name, link, parameters):
     torch.manual_seed(0)
     quadrature, brute_force = pair(observe, name, link, *parameters)
     nodes, log_weights = (
-        tensor.detach().expand(-1, 4000, 1) for tensor in (quadrature.nodes, quadrature.log_weights)
+        tensor.detach().expand(-1, 4000, 1)
+        for tensor in (quadrature.part.nodes, quadrature.part.log_weights)
     )
     draws = Discretised(nodes, log_weights, torch.zeros_like(nodes), True).sample()
     assert draws.shape == (4000, 1)

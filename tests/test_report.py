@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 from base64 import b64decode
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,11 +15,25 @@ pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
 from notmiwae import report
-from notmiwae.experiments import breast
-from notmiwae.experiments.results import spread
+from notmiwae.experiments import breast, breast_page
+from notmiwae.experiments.breast_figures import COLOURS
+from notmiwae.experiments.breast_methods import DEFAULT, MODELS, ablated, as_reported
+from notmiwae.experiments.breast_problem import FIRST, TABLES
+from notmiwae.experiments.breast_published import PUBLISHED
+from notmiwae.experiments.breast_tables import LOWEST, marked
+from notmiwae.experiments.results import HELD_OUT, spread
 from notmiwae.report import figures, page
 
-METHODS = ["column mean", "MIWAE", "not-MIWAE self-masking", "not-MIWAE nonlinear"]
+OURS = ["MIWAE", "not-MIWAE self-masking-known", DEFAULT]
+METHODS = [
+    "column mean",
+    *OURS,
+    as_reported("linear", "Gaussian"),
+    as_reported("self-masking", "Bernoulli"),
+    ablated("linear", "all six"),
+    "1 in every gap",
+]
+N_COLUMNS = 4
 
 
 class Tags(HTMLParser):
@@ -46,10 +64,14 @@ def study(tmp_path_factory):
     results = breast.run(
         output=folder,
         methods=METHODS,
+        tables=[FIRST],
+        n_columns=2 * N_COLUMNS,
         n_jobs=1,
+        n_epochs=1,
         max_steps=3,
         n_impute_samples=5,
         n_samples=2,
+        n_restarts=1,
         hidden=(4,),
     )
     return results, (folder / "report.html").read_text(encoding="utf-8")
@@ -92,8 +114,9 @@ def test_embedded_drawings_ask_for_no_other_file(study):
 def test_every_figure_says_in_words_what_it_shows(study):
     _, html = study
     images = [attributes for tag, attributes in Tags(html).tags if tag == "img"]
-    # methods: errors as one chart; what was filled in; training; columns: the mechanism
-    assert len(images) == 1 + len(METHODS) + 3 + 15
+    # columns: what was filled in, our mechanisms, the report's; models: training; errors of a
+    # table, and while training, sound and faulty; faults
+    assert len(images) == 3 * N_COLUMNS + len(OURS) + 1 + 2 + 1
     assert all(len(image["alt"]) > 40 for image in images)
     assert len({image["alt"] for image in images}) == len(images)
 
@@ -103,15 +126,35 @@ def test_numbers_of_the_page_are_those_of_the_results(study):
     cells = Tags(html).cells
     for entry in results.held_out():
         at = cells.index(entry["method"])
-        shown = [spread(entry["rmse"]), results.published_text(entry["method"])]
+        shown = [spread(entry["rmse"]), results.published_text(entry)]
         assert cells[at + 1 : at + 3] == shown
         assert cells[at + 3 : at + 5] == [spread(entry["mae"]), spread(entry["bias"])]
+
+
+def test_page_shows_the_report_s_table_beside_ours(study):
+    _, html = study
+    cells = Tags(html).cells
+    for (mechanism, observation), number in {
+        (m, o): PUBLISHED[FIRST][as_reported(m, o)]
+        for m in ("self-masking", "self-masking-known", "linear", "nonlinear")
+        for o in ("Gaussian", "Student-t")
+    }.items():
+        assert any(str(number) in cell for cell in cells), (mechanism, observation)
+    n_columns = 2 * N_COLUMNS
+    assert f"{n_columns * (n_columns + 1)}" in cells  # weights of the linear mechanism
+    assert "Training was cut short: 1 epochs of 500" in html
 
 
 def test_page_says_what_was_selected_with_the_true_values(study):
     _, html = study
     assert "selected with the true values" in html
-    assert "1.127*" in html
+    assert "an oracle" in html
+
+
+@pytest.mark.parametrize("fault", ["no fault", "bound", "selection", "all six", "published"])
+def test_page_shows_every_fault(study, fault):
+    _, html = study
+    assert fault in Tags(html).cells
 
 
 def test_best_row_is_the_one_with_the_least_error(study):
@@ -119,6 +162,56 @@ def test_best_row_is_the_one_with_the_least_error(study):
     best = min(results.held_out(), key=lambda entry: entry["rmse"]["mean"])["method"]
     marked = re.search(r'<tr class="best">\s*<th scope="row">([^<]*)</th>', html)
     assert marked[1] == best
+
+
+def test_the_lowest_of_a_row_is_marked_where_there_is_a_choice():
+    assert marked([2.0, None, 1.0], ["2", "–", "1"]) == ["2", "–", f"{LOWEST} 1"]
+    assert marked([None, 1.0], ["–", "1"]) == ["–", "1"]
+
+
+def test_the_page_can_explain_and_colour_every_method():
+    known = set(map(breast_page.kind, breast.METHODS[HELD_OUT]))
+    assert known == set(breast_page.METHODS) | set(breast_page.BASELINES)
+    assert set(MODELS) <= set(COLOURS)
+    assert set(breast_page.TITLES) == set(TABLES)
+
+
+PROBE = """
+<script>
+const said = [];
+addEventListener("error", event => said.push(String(event.message)), true);
+addEventListener("load", () => {
+  const page = document.documentElement;
+  const sizes = [...document.images].map(i => [i.naturalWidth, i.clientWidth, i.clientHeight]);
+  const asked = performance.getEntriesByType("resource").map(e => e.name);
+  const report = {
+    said, sizes, asked: asked.filter(name => !name.startsWith("data:")),
+    overflow: page.scrollWidth - page.clientWidth,
+  };
+  page.dataset.report = JSON.stringify(report);
+});
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
+def test_page_in_a_browser(study, tmp_path, width):
+    _, html = study
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("no chromium: on Debian, apt install chromium")
+    file = tmp_path / "report.html"
+    file.write_text(html.replace("<head>", f"<head>{PROBE}", 1), "utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
+    command = [browser, *flags, f"--window-size={width},900", file.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in done.stderr
+    found = json.loads(unescape(re.search(r'data-report="([^"]*)"', done.stdout)[1]))
+    assert found["said"] == found["asked"] == []
+    assert len(found["sizes"]) == html.count("<img")
+    assert all(min(size) > 0 for size in found["sizes"])
+    assert found["overflow"] <= 0
 
 
 def test_the_same_run_gives_the_same_drawings(study, tmp_path):

@@ -34,7 +34,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from notmiwae import mechanisms
-from notmiwae._validation import check_number, lookup
+from notmiwae.validation import check_number, lookup
 
 Floats = NDArray[np.float64]
 Columns = NDArray[np.intp]

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from notmiwae._validation import resolve
 from notmiwae.encoders import ENCODERS
 from notmiwae.mechanisms import MECHANISMS, Mechanism, SelfMaskingKnown
 from notmiwae.model import LatentVariableModel
 from notmiwae.networks import DECODERS
 from notmiwae.observations import OBSERVATIONS, LocationScale, Observation, TruncatedNormal
 from notmiwae.preprocessing import Standardiser
+from notmiwae.validation import resolve
 
 MAX_LATENT = 20
 

@@ -244,15 +244,24 @@ def reproduce(args: argparse.Namespace) -> None:
     studies = _studies()
     if args.study not in studies:
         raise UsageError(f"STUDY must be one of {_listed(studies)}; got {args.study!r}")
+    study = studies[args.study]
     output = args.output or Path("out", args.study)
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file: name a folder")
-    with _missing_extras():
-        results = studies[args.study](
-            preset=args.preset, output=output, seed=args.seed or 0, progress=True, n_jobs=args.jobs
-        )
+    options = {"preset": args.preset, "output": output, "seed": args.seed or 0, "n_jobs": args.jobs}
+    with _missing_extras(), _mistakes():
+        results = study(progress=True, **options, **_chosen_datasets(args, study))
     print(results.table())
     print(f"{output}: {_listed(sorted(file.name for file in output.iterdir()))}", file=sys.stderr)
+
+
+def _chosen_datasets(args: argparse.Namespace, study: Callable[..., Any]) -> dict[str, Any]:
+    """Return what --datasets asks for, where there is a choice."""
+    if args.datasets is None:
+        return {}
+    if "datasets" not in inspect.signature(study).parameters:
+        raise UsageError(f"{args.study} has no data sets to choose from: leave --datasets out")
+    return {"datasets": args.datasets}
 
 
 def _studies() -> Mapping[str, Callable[..., Any]]:
@@ -477,6 +486,8 @@ def _add_reproduce(commands: Any) -> None:
     add("study", metavar="STUDY", help="name of the study, see below")
     about = "quick: minutes, to look around; full: as published (default: quick)"
     add("--preset", choices=["quick", "full"], default="quick", help=about)
+    about = "only these, where a study has several (default: those of the preset)"
+    add("--datasets", type=_names, metavar="A,B", help=about)
     add("--output", "-o", type=Path, metavar="DIR", help="where to write (default: out/STUDY)")
     add("--jobs", type=_positive, metavar="N", help="processes side by side (default: one a core)")
     _add_seed(parser, "numbers")
@@ -487,7 +498,10 @@ def _describe_studies() -> str:
     return "\n\n".join(
         [
             glossary("studies", modules, {}),
-            _examples("notmiwae reproduce breast --preset quick"),
+            _examples(
+                "notmiwae reproduce breast --preset quick",
+                "notmiwae reproduce uci --preset full --datasets banknote,concrete",
+            ),
         ]
     )
 
@@ -566,5 +580,5 @@ def _names(text: str) -> list[str]:
     """Read names with commas between; one that has a comma itself is quoted as in a CSV file."""
     names = [name for name in next(csv.reader([text]), []) if name]
     if not names or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"must name columns once each, as in A,B; got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be names, once each, as in A,B; got {text!r}")
     return names

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 from sklearn.datasets import fetch_openml, load_breast_cancer
 
-from notmiwae._validation import lookup
+from notmiwae.validation import lookup
 
 UCI = "UCI Machine Learning Repository, https://doi.org/10.24432/"
 _WINE = (

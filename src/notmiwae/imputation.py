@@ -25,10 +25,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from notmiwae._validation import lookup
-from notmiwae.integration import Discretised
 from notmiwae.model import ImportanceSample, LatentVariableModel
 from notmiwae.training import seeded
+from notmiwae.validation import lookup
 
 CELLS = 2**21
 """Values that one block may hold in its widest array."""
@@ -178,9 +177,8 @@ def cells_per_draw(model: LatentVariableModel, x: Tensor, mask: Tensor) -> int:
     """Values that the widest array holds for one draw of one row: a layer, or the nodes."""
     layers = [len(parameter) for parameter in model.parameters() if parameter.dim() > 1]
     with torch.no_grad(), seeded(0, x.device):
-        missing = model(x, mask, 1).missing
-    nodes = len(missing.nodes) if isinstance(missing, Discretised) else 1
-    return max([x.shape[1] * nodes, *layers])
+        nodes = model(x, mask, 1).missing.width
+    return max([x.shape[1], nodes, *layers])
 
 
 Models = Sequence[LatentVariableModel]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.impute import MissingIndicator
@@ -20,21 +22,32 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 from torch import Tensor
 
-from notmiwae import imputation, persistence
-from notmiwae._validation import check_number, lookup, resolve
+from notmiwae import diagnostics, imputation, storage
 from notmiwae.assembly import build_model, choose_device
 from notmiwae.mechanisms import MECHANISMS, Mechanism
 from notmiwae.model import LatentVariableModel
 from notmiwae.observations import OBSERVATIONS, SCALE_FLOOR, Bernoulli, Observation
 from notmiwae.preprocessing import Standardiser
-from notmiwae.selection import CANDIDATES, Selection, select
+from notmiwae.selection import CANDIDATES, select
 from notmiwae.training import OPTIMIZERS, SCHEDULES, History, fit, seeded
+from notmiwae.validation import check_number, lookup, resolve
 
 Imputer = TypeVar("Imputer", bound="LatentVariableImputer")
 
-FILE = "imputer.json"
 MECHANISM_NAMES = ["auto", *MECHANISMS]
 ESTIMATORS = [*imputation.MEANS, "median"]
+SCOUTED = 5
+"""A start is judged after one step in so many."""
+
+COUNTS = (
+    "n_restarts",
+    "n_models",
+    "n_samples",
+    "max_steps",
+    "batch_size",
+    "evaluate_every",
+    "n_impute_samples",
+)
 TRAINING = (
     "n_samples",
     "max_steps",
@@ -80,20 +93,18 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         self._learn_columns(x)
         self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
         values, mask = (part.to(self.device_) for part in self.preprocessing_.to_model(x))
-        trained = {
-            name: [self._train(name, index, values, mask) for index in range(self.n_models)]
-            for name in self._candidates()
-        }
+        self.missing_share_ = (1 - mask).mean(0).cpu().numpy()
+        with seeded(self.seed_):
+            example = self._build(next(iter(self._candidates())))
+        self._check_support(example.to(self.device_).observation, values, mask)
+        trained = {name: self._train(name, 0, values, mask) for name in self._candidates()}
         self.selection_ = select(
-            {
-                name: float(np.mean([history.held_out_bound for _, history in runs]))
-                for name, runs in trained.items()
-            },
+            {name: history.held_out_bound for name, (_, history) in trained.items()},
             n_columns=int((mask == 0).any(0).sum()),
         )
-        self.models_, self.histories_ = map(
-            list, zip(*trained[self.selection_.chosen], strict=True)
-        )
+        chosen = self.selection_.chosen
+        others = (self._train(chosen, index, values, mask) for index in range(1, self.n_models))
+        self.models_, self.histories_ = map(list, zip(trained[chosen], *others, strict=True))
         return self
 
     @property
@@ -174,6 +185,70 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         values, mask = self._to_model(self._read(X))
         return self._streamed(imputation.diagnose)(values, mask).log_likelihood.mean().item()
 
+    def diagnose(self, X: Any) -> pd.DataFrame:
+        """Say of each row how far its imputation can be trusted.
+
+        Parameters
+        ----------
+        X : array or DataFrame of shape (N, D)
+
+        Returns
+        -------
+        DataFrame
+            One line per row: ``n_missing``; ``effective_sample_size``, the draws that its
+            imputation rests on, of `n_impute_samples`; ``pareto_k``, beyond 0.7 of which their
+            average does not converge (NaN without the extra ``diagnostics``); ``disagreement``
+            between the models of an ensemble, in standard deviations of the observed values (NaN
+            for one model); and ``trusted``, False where one of these is bad.
+
+        Warns
+        -----
+        UserWarning
+            If more than one row in twenty is not trusted.
+        """
+        values, mask = self._to_model(self._read(X))
+        table = diagnostics.examine(self._streamed, values, mask)
+        return table.set_axis(X.index) if isinstance(X, pd.DataFrame) else table
+
+    def missing_probability(self, column: str | int, values: Any) -> np.ndarray:
+        """Return the learned probability that a column is missing where it has these values.
+
+        Where the mechanism looks at other columns too, they are at the mean of their observed
+        values. Averaged over the models of an ensemble; NaN if no mechanism is modelled.
+
+        Parameters
+        ----------
+        column : str or int
+            Name or number.
+        values : array of shape (V,)
+            In the table's units.
+
+        Returns
+        -------
+        array of shape (V,)
+        """
+        check_is_fitted(self)
+        return self._missing_curves(column, values).mean(0)
+
+    def mechanism_summary(self) -> pd.DataFrame:
+        """Describe in numbers and words what was learned of why values are missing.
+
+        Returns
+        -------
+        DataFrame
+            One line per column that had missing values: their ``share``; ``finding``, in words;
+            ``at_low``, ``at_mean`` and ``at_high``, the learned probability of being missing two
+            standard deviations below the mean of the observed values, at it, and above it;
+            ``threshold``, the value at which it passes one half, and ``slope``, of the score per
+            standard deviation, for mechanisms that have these; ``spread``, the largest standard
+            deviation of the three probabilities between the models of an ensemble.
+        """
+        check_is_fitted(self)
+        shares = pd.Series(self.missing_share_, self._names()[self.preprocessing_.modelled])
+        return diagnostics.summarise(
+            self.models_, shares, self.preprocessing_.mean, self.preprocessing_.std
+        )
+
     def save(self, path: str | Path) -> None:
         """Write the fitted imputer to a folder: JSON and safetensors, nothing pickled.
 
@@ -183,41 +258,7 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
             If a parameter is a callable, which a file cannot hold.
         """
         check_is_fitted(self)
-        parameters = self.get_params(deep=False)
-        if factories := [name for name, value in parameters.items() if callable(value)]:
-            raise TypeError(f"{factories} are callables, which cannot be saved: use names instead")
-        if not isinstance(parameters["random_state"], (int, type(None))):
-            parameters["random_state"] = self.seed_
-        persistence.write(
-            path,
-            FILE,
-            {
-                **{
-                    f"model.{index}.{key}": value
-                    for index, model in enumerate(self.models_)
-                    for key, value in model.state_dict().items()
-                },
-                **{
-                    f"preprocessing.{key}": torch.from_numpy(getattr(self.preprocessing_, key))
-                    for key in ("modelled", "mean", "std")
-                },
-            },
-            {
-                "version": _version(),
-                "imputer": type(self).__name__,
-                "parameters": _plain(parameters),
-                "fitted": _plain(
-                    {
-                        "n_features_in": self.n_features_in_,
-                        "feature_names_in": getattr(self, "feature_names_in_", None),
-                        "seed": self.seed_,
-                        "indicated": self.indicator_.features_ if self.add_indicator else None,
-                        "selection": vars(self.selection_),
-                        "histories": [vars(history) for history in self.histories_],
-                    }
-                ),
-            },
-        )
+        storage.save(self, path)
 
     @classmethod
     def load(cls: type[Imputer], path: str | Path) -> Imputer:
@@ -228,24 +269,8 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         ModelFileError
             If files are missing, damaged, from a newer version, or of another imputer.
         """
-        tensors, meta = persistence.read(path, FILE)
         kinds = {kind.__name__: kind for kind in (NotMIWAEImputer, MIWAEImputer)}
-        kind = kinds.get(meta.get("imputer", ""))
-        if kind is None or not issubclass(kind, cls):
-            raise persistence.ModelFileError(
-                f"{path} holds a {meta.get('imputer')}, which {cls.__name__}.load cannot read"
-            )
-        try:
-            parameters = meta["parameters"]
-            if parameters["missing_values"] == "nan":
-                parameters["missing_values"] = np.nan
-            imputer = kind(**parameters)
-            imputer._restore(tensors, meta["fitted"], path)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise persistence.ModelFileError(
-                f"{Path(path) / FILE} is damaged ({error}): save the model again"
-            ) from error
-        return imputer
+        return storage.load(cls, kinds, path)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns that `transform` returns."""
@@ -276,8 +301,7 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
     # ------------------------------------------------------------------ building blocks
 
     def _check_parameters(self) -> None:
-        counts = ("n_models", "n_samples", "max_steps", "batch_size", "evaluate_every")
-        for name in (*counts, "n_impute_samples"):
+        for name in COUNTS:
             check_number(name, getattr(self, name), at_least=1, whole=True)
         try:
             for width in self.hidden:
@@ -355,10 +379,10 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
             **self.get_params(deep=False),
         }
 
-    def _build(self, name: str, missing_share: Tensor) -> LatentVariableModel:
+    def _build(self, name: str) -> LatentVariableModel:
         mechanism = self._candidates()[name]
         settings = {**self._settings(), "mechanism": mechanism}
-        return build_model(settings, self.preprocessing_, missing_share)
+        return build_model(settings, self.preprocessing_, torch.as_tensor(self.missing_share_))
 
     def _train(
         self, name: str, index: int, values: Tensor, mask: Tensor
@@ -366,21 +390,41 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         """Train one model; `index` gives it rows to hold out, and noise, of its own."""
         seed = self.seed_ + index
         with seeded(seed):
-            model = self._build(name, (1 - mask.cpu()).mean(0)).to(self.device_)
             held_out = (torch.rand(len(values)) < self.validation_fraction).to(self.device_)
-        self._check_support(model.observation, values, mask)
         usable = 0 < held_out.sum() < len(values)
         settings = self._settings()
-        history = fit(
-            model,
-            *((values[~held_out], mask[~held_out]) if usable else (values, mask)),
+        train: Callable[..., History] = partial(
+            fit,
+            x=values[~held_out] if usable else values,
+            mask=mask[~held_out] if usable else mask,
             validation=(values[held_out], mask[held_out]) if usable else None,
-            seed=seed,
             progress=f"{name} {index + 1}/{self.n_models}" if self.verbose else None,
-            checkpoint=self.checkpoint and Path(self.checkpoint) / f"{name}-{index}.safetensors",
             **{key: settings[key] for key in TRAINING},
         )
+        model = self._scout(name, seed, train)
+        history = train(
+            model,
+            seed=seed,
+            checkpoint=self.checkpoint and Path(self.checkpoint) / f"{name}-{index}.safetensors",
+        )
         return model, history
+
+    def _scout(self, name: str, seed: int, train: Callable[..., History]) -> LatentVariableModel:
+        """Return the start that a short training finds best.
+
+        In which direction values go missing is decided early, and a wrong turn is seldom undone;
+        the bound tells it.
+        """
+        starts: list[tuple[float, LatentVariableModel]] = []
+        for restart in range(self.n_restarts):
+            own_seed = seed + 1000 * restart
+            with seeded(own_seed):
+                model = self._build(name).to(self.device_)
+            if self.n_restarts == 1:
+                return model
+            history = train(model, seed=own_seed, max_steps=max(1, self.max_steps // SCOUTED))
+            starts.append((history.final_bound, model))
+        return max(starts, key=itemgetter(0))[1]
 
     def _to_model(self, x: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return zero-filled values and mask of rows for a fitted model."""
@@ -401,6 +445,17 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
     def _names(self) -> np.ndarray:
         """Names of the columns, or their numbers."""
         return getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
+
+    def _missing_curves(self, column: str | int, values: Any) -> np.ndarray:
+        """Learned probabilities ``(number of models, V)``; see `missing_probability`."""
+        names = self._names()[self.preprocessing_.modelled].tolist()
+        if column not in names:
+            raise ValueError(f"column must be one of {names}; got {column!r}")
+        index = names.index(column)
+        mean, std = self.preprocessing_.mean[index], self.preprocessing_.std[index]
+        scaled = torch.as_tensor((np.asarray(values, dtype=float) - mean) / std)
+        scaled = scaled.to(torch.get_default_dtype())
+        return diagnostics.missing_curve(self.models_, len(names), index, scaled).numpy()
 
     def _streamed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Bind the model and the settings of imputation to one of its functions."""
@@ -428,34 +483,6 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         completed = values.expand(*estimated.shape[:-2], *values.shape).clone()
         completed[..., holes, :] = estimated
         return self.preprocessing_.fill(x, completed)
-
-    def _restore(self, tensors: dict[str, Tensor], fitted: dict[str, Any], path: Any) -> None:
-        self.n_features_in_, self.seed_ = fitted["n_features_in"], fitted["seed"]
-        if fitted["feature_names_in"] is not None:
-            self.feature_names_in_ = np.asarray(fitted["feature_names_in"], dtype=object)
-        self.histories_ = [History(**history) for history in fitted["histories"]]
-        self.selection_ = Selection(**fitted["selection"])
-        self.preprocessing_ = Standardiser()
-        for key in ("modelled", "mean", "std"):
-            setattr(self.preprocessing_, key, tensors.pop(f"preprocessing.{key}").numpy())
-        if fitted["indicated"] is not None:
-            pattern = np.zeros((1, self.n_features_in_))
-            pattern[:, fitted["indicated"]] = np.nan
-            self.indicator_ = MissingIndicator(error_on_new=False).fit(pattern)
-        # A model from a machine with a GPU works without one.
-        self.device_ = choose_device(self.device if torch.cuda.is_available() else "cpu")
-        unknown = torch.zeros(len(self.preprocessing_.mean))
-        with seeded(0):
-            self.models_ = [self._build(self.selection_.chosen, unknown) for _ in self.histories_]
-        for index, model in enumerate(self.models_):
-            prefix = f"model.{index}."
-            weights = {
-                key.removeprefix(prefix): value
-                for key, value in tensors.items()
-                if key.startswith(prefix)
-            }
-            persistence.load_weights(model, weights, path)
-            model.to(self.device_).eval()
 
 
 class NotMIWAEImputer(LatentVariableImputer):
@@ -504,7 +531,7 @@ class NotMIWAEImputer(LatentVariableImputer):
     activation : {'relu', 'silu', 'tanh'}, default 'silu'
     n_samples : int, default 5
         Importance samples in training, K.
-    max_steps : int, default 2000
+    max_steps : int, default 1000
         Optimiser steps.
     batch_size : int, default 128
     learning_rate : float, default 1e-2
@@ -519,6 +546,9 @@ class NotMIWAEImputer(LatentVariableImputer):
         Largest norm of a gradient.
     validation_fraction : float, default 0.2
         Share of rows held out, to choose the weights that are kept and, for 'auto', the mechanism.
+    n_restarts : int, default 6
+        Starts that are trained for a fifth of `max_steps`, and of which the best goes on: in which
+        direction values go missing is decided early. 1 trains without such a choice.
     n_models : int, default 1
         Models that are trained, each with held-out rows and noise of its own, and averaged.
     evaluate_every : int, default 100
@@ -553,6 +583,8 @@ class NotMIWAEImputer(LatentVariableImputer):
         The first of each; ``history_.plot()``.
     selection_ : Selection
         Which mechanism was chosen, and by how much.
+    missing_share_ : array
+        Share of missing values of each modelled column.
     n_features_in_ : int
     feature_names_in_ : array of str
         If the table had names.
@@ -589,7 +621,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         hidden: Sequence[int] = (64, 64),
         activation: str = "silu",
         n_samples: int = 5,
-        max_steps: int = 2000,
+        max_steps: int = 1000,
         batch_size: int = 128,
         learning_rate: float = 1e-2,
         mechanism_rate: float = 10.0,
@@ -598,6 +630,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         schedule: Any = "one-cycle",
         clip_norm: float = 10.0,
         validation_fraction: float = 0.2,
+        n_restarts: int = 6,
         n_models: int = 1,
         evaluate_every: int = 100,
         patience: int | None = None,
@@ -633,6 +666,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         self.schedule = schedule
         self.clip_norm = clip_norm
         self.validation_fraction = validation_fraction
+        self.n_restarts = n_restarts
         self.n_models = n_models
         self.evaluate_every = evaluate_every
         self.patience = patience
@@ -672,7 +706,7 @@ class MIWAEImputer(LatentVariableImputer):
         hidden: Sequence[int] = (64, 64),
         activation: str = "silu",
         n_samples: int = 5,
-        max_steps: int = 2000,
+        max_steps: int = 1000,
         batch_size: int = 128,
         learning_rate: float = 1e-2,
         weight_decay: float = 1.0,
@@ -680,6 +714,7 @@ class MIWAEImputer(LatentVariableImputer):
         schedule: Any = "one-cycle",
         clip_norm: float = 10.0,
         validation_fraction: float = 0.2,
+        n_restarts: int = 6,
         n_models: int = 1,
         evaluate_every: int = 100,
         patience: int | None = None,
@@ -711,6 +746,7 @@ class MIWAEImputer(LatentVariableImputer):
         self.schedule = schedule
         self.clip_norm = clip_norm
         self.validation_fraction = validation_fraction
+        self.n_restarts = n_restarts
         self.n_models = n_models
         self.evaluate_every = evaluate_every
         self.patience = patience
@@ -728,26 +764,3 @@ class MIWAEImputer(LatentVariableImputer):
 def is_nan(value: Any) -> bool:
     """Whether a stand-in for missing values is NaN."""
     return isinstance(value, float) and np.isnan(value)
-
-
-def _version() -> str:
-    from notmiwae import __version__
-
-    return __version__
-
-
-def _plain(value: Any) -> Any:
-    """Turn arrays, tuples, paths and NaN into what JSON can say."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not np.isfinite(value):
-        return str(value)
-    return value

@@ -33,6 +33,10 @@ class MissingCells(Protocol):
     def mean(self) -> Tensor:
         """E[x | z, s=0]."""
 
+    @property
+    def width(self) -> int:
+        """Values that it holds per draw and row, beside one for each cell."""
+
     def sample(self) -> Tensor:
         """One draw of x for every cell."""
 
@@ -47,6 +51,8 @@ class Untilted:
     log_normaliser : Tensor
         log p(s=0), which broadcasts against it.
     """
+
+    width = 0
 
     def __init__(self, distribution: Distribution, log_normaliser: Tensor) -> None:
         self.distribution, self.log_normaliser = distribution, log_normaliser
@@ -63,6 +69,8 @@ class Untilted:
 
 class Drawn:
     """A draw x_m ~ p(x | z) that its importance weight accounts for; the weights do the tilting."""
+
+    width = 0
 
     def __init__(self, values: Tensor) -> None:
         self.mean = values
@@ -90,6 +98,8 @@ class ProbitTilted:
     slope, intercept : Tensor
         a and c, which broadcast against it.
     """
+
+    width = 0
 
     def __init__(self, distribution: Normal, slope: Tensor, intercept: Tensor) -> None:
         self.loc, self.variance, self.slope = distribution.loc, distribution.variance, slope
@@ -140,6 +150,7 @@ class Discretised:
         self, nodes: Tensor, log_weights: Tensor, log_missing: Tensor, continuous: bool
     ) -> None:
         self.nodes, self.continuous = nodes, continuous
+        self.width = len(nodes) * nodes.shape[-1]
         self.log_weights = log_weights + log_missing
         self.log_normaliser = self.log_weights.logsumexp(0)
 
@@ -159,3 +170,36 @@ class Discretised:
             low, high = edges.gather(0, chosen), edges.gather(0, chosen + 1)
             value = low + (high - low) * torch.rand_like(low)
         return value.squeeze(0)
+
+
+class Spliced:
+    """Some columns in place of those of another.
+
+    Parameters
+    ----------
+    columns : Tensor
+        Indices of the columns ``(C,)``.
+    part : MissingCells
+        These columns ``(..., C)``.
+    whole : Untilted
+        All columns ``(..., D)``.
+    """
+
+    def __init__(self, columns: Tensor, part: MissingCells, whole: Untilted) -> None:
+        self.columns, self.part, self.whole = columns, part, whole
+        self.width = part.width
+
+    @property
+    def log_normaliser(self) -> Tensor:
+        """Log r(z)."""
+        rest = self.whole.log_normaliser.expand(self.whole.distribution.batch_shape)
+        return rest.index_copy(-1, self.columns, self.part.log_normaliser)
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x | z, s=0]."""
+        return self.whole.mean.index_copy(-1, self.columns, self.part.mean)
+
+    def sample(self) -> Tensor:
+        """One draw of x for every cell."""
+        return self.whole.sample().index_copy(-1, self.columns, self.part.sample())

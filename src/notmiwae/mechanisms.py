@@ -27,10 +27,10 @@ from torch.distributions import Bernoulli, Distribution, Normal
 from torch.nn.functional import softplus
 from torch.special import log_ndtr, ndtr
 
-from notmiwae._validation import lookup
-from notmiwae.integration import Discretised, MissingCells, ProbitTilted, Untilted
+from notmiwae.integration import Discretised, MissingCells, ProbitTilted, Spliced, Untilted
 from notmiwae.networks import Penalised, PenalisedLinear, mlp
 from notmiwae.observations import Observation
+from notmiwae.validation import lookup
 
 
 class Probit(Distribution):
@@ -94,6 +94,9 @@ class Unexplained(Distribution):
         return torch.zeros_like(self.like)
 
 
+Columns = Tensor | slice
+ALL = slice(None)
+
 LINKS: dict[str, type[Probit] | type[Logit]] = {"probit": Probit, "logit": Logit}
 
 
@@ -112,6 +115,11 @@ class Mechanism(nn.Module, ABC):
 
     def start(self, missing_share: Tensor) -> None:
         """Choose start values given the share ``(D,)`` of rows in which a column is missing."""
+
+    @property
+    def line(self) -> Tensor | None:
+        """Slope and intercept of each score ``(2, D)`` if it is a straight line in its own cell."""
+        return None
 
     def delete(self, x: Tensor) -> Tensor:
         """Draw a mask for complete values ``(..., D)``: 1 where a value stays observed."""
@@ -170,8 +178,8 @@ class ColumnwiseMechanism(FactorisedMechanism):
             nn.init.zeros_(self.context.weight)
 
     @abstractmethod
-    def shape(self, x: Tensor) -> Tensor:
-        """Return f_j(x_j) for values ``(..., D)``."""
+    def shape(self, x: Tensor, columns: Columns = ALL) -> Tensor:
+        """Return f_j(x_j) for values ``(..., C)`` of the columns of these indices."""
 
     @torch.no_grad()
     def start(self, missing_share: Tensor) -> None:
@@ -189,11 +197,18 @@ class ColumnwiseMechanism(FactorisedMechanism):
         return self.link(self.shape(x) * self.learns + self.offset(x))
 
     def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
-        """By quadrature over the observation's nodes."""
-        nodes, log_weights = observation.nodes(distribution)
-        score = self.shape(nodes) * self.learns + self.offset(x)
-        log_missing = self.link(score).log_prob(torch.zeros_like(nodes))
-        return Discretised(nodes, log_weights, log_missing, observation.continuous)
+        """By quadrature over the observation's nodes, in the columns that have a shape."""
+        offset = self.offset(x)
+        columns = self.learns.nonzero().squeeze(-1)
+        narrowed = observation.narrow(distribution, columns)
+        nodes, log_weights = observation.nodes(narrowed)
+        score = self.shape(nodes, columns) + offset[..., columns]
+        shaped = Discretised(nodes, log_weights, self.log_missing(score), observation.continuous)
+        return Spliced(columns, shaped, Untilted(distribution, self.log_missing(offset)))
+
+    def log_missing(self, score: Tensor) -> Tensor:
+        """Log p(s=0) at a score."""
+        return self.link(score).log_prob(torch.zeros_like(score))
 
 
 class AtRandom(ColumnwiseMechanism):
@@ -206,12 +221,11 @@ class AtRandom(ColumnwiseMechanism):
     def __init__(self, n_features: int, *, link: str = "probit", context: bool = True) -> None:
         super().__init__(n_features, link=link, context=context)
 
-    def shape(self, x: Tensor) -> Tensor:
+    def shape(self, x: Tensor, columns: Columns = ALL) -> Tensor:
         return torch.zeros_like(x)
 
     def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
-        offset = self.offset(x)
-        return Untilted(distribution, self.link(offset).log_prob(torch.zeros_like(offset)))
+        return Untilted(distribution, self.log_missing(self.offset(x)))
 
 
 class SelfMasking(ColumnwiseMechanism):
@@ -235,8 +249,12 @@ class SelfMasking(ColumnwiseMechanism):
         """The slopes a ``(D,)``; zero in columns that never miss a value."""
         return self.weight * self.learns
 
-    def shape(self, x: Tensor) -> Tensor:
-        return self.slope * x
+    @property
+    def line(self) -> Tensor | None:
+        return torch.stack([self.slope, self.intercept]).detach().cpu()
+
+    def shape(self, x: Tensor, columns: Columns = ALL) -> Tensor:
+        return self.slope[columns] * x
 
     def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
         if self.link is Probit and isinstance(distribution, Normal):
@@ -289,9 +307,9 @@ class Curvature(Penalised):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(n_features))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the squares for values ``(..., D)``."""
-        return self.weight * x.square()
+    def forward(self, x: Tensor, columns: Columns = ALL) -> Tensor:
+        """Return the squares for values ``(..., C)`` of the columns of these indices."""
+        return self.weight[columns] * x.square()
 
 
 class BentMechanism(SelfMasking):
@@ -311,8 +329,12 @@ class BentMechanism(SelfMasking):
     def __init__(self, n_features: int, *, link: str = "logit", context: bool = False) -> None:
         super().__init__(n_features, link=link, context=context)
 
-    def shape(self, x: Tensor) -> Tensor:
-        return self.slope * x + self.bends(x)
+    @property
+    def line(self) -> None:
+        return None
+
+    def shape(self, x: Tensor, columns: Columns = ALL) -> Tensor:
+        return super().shape(x, columns) + self.bends(x, columns)
 
     def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
         return ColumnwiseMechanism.tilt(self, observation, distribution, x)
@@ -330,20 +352,26 @@ class Hinges(Penalised):
     """Σ_b w_jb |x_j - κ_b| with knots κ from -4 to 4, which start without a bend."""
 
     knots: Tensor
+    reach = 4.0
 
     def __init__(self, n_features: int, n_knots: int) -> None:
         super().__init__()
-        self.register_buffer("knots", torch.linspace(-4, 4, n_knots))
+        self.register_buffer("knots", torch.linspace(-self.reach, self.reach, n_knots))
         self.weight = nn.Parameter(torch.zeros(n_features, n_knots))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the sum for values ``(..., D)``, as the straight line that holds between knots."""
-        n_pieces = len(self.knots) + 1
-        pieces = torch.arange(n_pieces, device=x.device).unsqueeze(-1)
-        sides = (pieces > torch.arange(len(self.knots), device=x.device)).to(x) * 2 - 1
-        slopes, levels = self.weight @ sides.T, -(self.weight * self.knots) @ sides.T
-        columns = torch.arange(x.shape[-1], device=x.device) * n_pieces
-        piece = torch.bucketize(x.detach().contiguous(), self.knots) + columns
+    def forward(self, x: Tensor, columns: Columns = ALL) -> Tensor:
+        """Return the sum for values ``(..., C)`` of the columns of these indices.
+
+        As the straight line that holds between two knots.
+        """
+        n_knots = len(self.knots)
+        pieces = torch.arange(n_knots + 1, device=x.device).unsqueeze(-1)
+        sides = (pieces > torch.arange(n_knots, device=x.device)).to(x) * 2 - 1
+        weight = self.weight[columns]
+        slopes, levels = weight @ sides.T, -(weight * self.knots) @ sides.T
+        per_knot = (n_knots - 1) / (2 * self.reach)
+        piece = ((x.detach() + self.reach) * per_knot).ceil().clamp(0, n_knots).long()
+        piece += torch.arange(x.shape[-1], device=x.device) * (n_knots + 1)
         return slopes.flatten()[piece] * x + levels.flatten()[piece]
 
 
@@ -376,6 +404,10 @@ class Linear(Mechanism):
         self.score = nn.Linear(n_features, n_features)
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
+
+    @property
+    def line(self) -> Tensor:
+        return torch.stack([self.score.weight.diagonal(), self.score.bias]).detach().cpu()
 
     def forward(self, x: Tensor) -> Distribution:
         return self.link(self.score(x))

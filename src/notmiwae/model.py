@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
-from notmiwae._validation import lookup
 from notmiwae.encoders import Encoder
 from notmiwae.integration import Drawn, MissingCells
 from notmiwae.mechanisms import FactorisedMechanism, Mechanism
 from notmiwae.observations import Observation
+from notmiwae.validation import lookup
 
 
 class ImportanceSample(NamedTuple):

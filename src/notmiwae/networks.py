@@ -18,7 +18,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from notmiwae._validation import lookup
+from notmiwae.validation import lookup
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

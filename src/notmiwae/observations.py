@@ -30,7 +30,7 @@ from torch.nn.functional import softplus
 from torch.special import log_ndtr
 
 from notmiwae._special import log_density, ndtri_exp
-from notmiwae._validation import check_number, lookup
+from notmiwae.validation import check_number, lookup
 
 Decoder = Callable[[int], nn.Module]
 """From a number of outputs to the network that makes them from latents."""
@@ -53,6 +53,8 @@ class Observation(nn.Module, ABC):
 
     continuous: ClassVar[bool] = True
     support: ClassVar[str] = "any number"
+    arguments: ClassVar[tuple[str, ...]] = ("loc", "scale")
+    """What its distribution is made from."""
 
     @abstractmethod
     def forward(self, z: Tensor) -> Distribution:
@@ -61,6 +63,11 @@ class Observation(nn.Module, ABC):
     @abstractmethod
     def nodes(self, distribution: Any) -> tuple[Tensor, Tensor]:
         """Return ascending nodes and log weights, both ``(Q, ..., D)``."""
+
+    def narrow(self, distribution: Any, columns: Tensor) -> Any:
+        """Return the distribution of the columns of these indices only."""
+        arguments = {name: getattr(distribution, name)[..., columns] for name in self.arguments}
+        return type(distribution)(**arguments, validate_args=False)
 
     def supports(self, x: Tensor) -> Tensor:
         """Return where values ``(N, D)`` lie within the support."""
@@ -127,6 +134,7 @@ class Gaussian(LocationScale):
 class StudentT(LocationScale):
     """x ~ μ + σ t_ν with ν = 3 + softplus(·) degrees of freedom (as published)."""
 
+    arguments = ("df", "loc", "scale")
     n_spread = 2
     n_nodes = 65
     reach = 8.0
@@ -156,6 +164,7 @@ class TruncatedNormal(LocationScale):
         Bounds, in the units that the model sees.
     """
 
+    arguments = ("loc", "scale", "low", "high")
     n_nodes = 25
     support = "values within `bounds` only"
     low: Tensor
@@ -193,6 +202,7 @@ class Bernoulli(Observation):
     """x ∈ {0, 1} with a probability per cell."""
 
     continuous = False
+    arguments = ("logits",)
     support = "values 0 and 1 only"
 
     def __init__(self, n_features: int, decoder: Decoder) -> None:
@@ -219,9 +229,16 @@ class TruncatedNormalDistribution(Distribution):
     # An infinite bound, made finite, is as far away, and its gradients are finite.
     far, reach = 1e6, 1e3
 
-    def __init__(self, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> None:
+    def __init__(
+        self,
+        loc: Tensor,
+        scale: Tensor,
+        low: Tensor,
+        high: Tensor,
+        validate_args: bool | None = False,
+    ) -> None:
         self.loc, self.scale, self.low, self.high = torch.broadcast_tensors(loc, scale, low, high)
-        super().__init__(self.loc.shape, validate_args=False)
+        super().__init__(self.loc.shape, validate_args=validate_args)
         lower, upper = (
             ((bound.clamp(-self.far, self.far) - self.loc) / self.scale).clamp(
                 -self.reach, self.reach

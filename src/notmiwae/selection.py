@@ -25,8 +25,8 @@ MARGIN = 0.03
 
 CANDIDATES = {
     "at-random": partial(AtRandom, context=True),
-    "self-masking": partial(SelfMasking, context=True),
-    "self-masking-spline": partial(SelfMaskingSpline, context=True),
+    "self-masking": SelfMasking,
+    "self-masking-spline": SelfMaskingSpline,
 }
 """Simplest first."""
 
@@ -63,7 +63,7 @@ class Selection:
         )
 
 
-def select(bounds: Mapping[str, float], n_columns: int) -> Selection:
+def select(bounds: Mapping[str, float], n_columns: int, margin: float = MARGIN) -> Selection:
     """Choose among mechanisms, simplest first, by their held-out bounds.
 
     Parameters
@@ -72,10 +72,12 @@ def select(bounds: Mapping[str, float], n_columns: int) -> Selection:
         Mean bound per held-out row of each mechanism.
     n_columns : int
         Columns with missing values.
+    margin : float
+        Nats per row and column that a more flexible mechanism has to gain.
     """
-    margin = MARGIN * n_columns
+    needed = margin * n_columns
     chosen = next(iter(bounds))
     for name, bound in bounds.items():
-        if bound > bounds[chosen] + margin:
+        if bound > bounds[chosen] + needed:
             chosen = name
-    return Selection(dict(bounds), margin, chosen)
+    return Selection(dict(bounds), needed, chosen)

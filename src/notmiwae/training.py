@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 from tqdm.auto import tqdm
 
-from notmiwae._validation import lookup, resolve
 from notmiwae.bounds import importance_weighted
 from notmiwae.model import LatentVariableModel
 from notmiwae.networks import Penalised
@@ -38,6 +37,7 @@ from notmiwae.persistence import (
     load_weights,
     save_checkpoint,
 )
+from notmiwae.validation import lookup, resolve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,6 +92,11 @@ class History:
     def held_out_bound(self) -> float:
         """The best held-out bound; NaN without held-out rows."""
         return max(self.validation_bound, default=float("nan"))
+
+    @property
+    def final_bound(self) -> float:
+        """The best held-out bound; without held-out rows, the last on training rows."""
+        return max(self.validation_bound, default=self.bound[-1])
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the bounds over the steps (needs matplotlib, in the extra ``report``)."""

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from notmiwae.experiments import breast
+from notmiwae.experiments import breast, defaults, uci
 from notmiwae.experiments.results import Results
 
-STUDIES: dict[str, Callable[..., Results]] = {"breast": breast.run}
+STUDIES: dict[str, Callable[..., Results]] = {
+    "breast": breast.run,
+    "uci": uci.run,
+    "defaults": defaults.run,
+}
 
 __all__ = ["STUDIES", "Results"]

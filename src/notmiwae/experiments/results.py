@@ -14,9 +14,12 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections import UserDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -65,11 +68,20 @@ class Published:
         A sign that refers to `note`.
     note : str
         Source, and what makes it differ.
+    name : str
+        What the source calls the method, where it competes as one of its own.
+    digits : int
+        Decimals that were published.
     """
 
     value: float
     mark: str
     note: str
+    name: str = ""
+    digits: int = 3
+
+    def __str__(self) -> str:
+        return f"{self.value:.{self.digits}f}{self.mark}"
 
 
 @dataclass(frozen=True)
@@ -83,18 +95,19 @@ class Results:
     rows : sequence of Row
     metadata : mapping
         See `describe_run`.
-    published : mapping of str to Published
-        By method.
-    metric : str
-        The one that the published numbers are about.
+    published : mapping of str to mapping of str to Published
+        By data set, then by method.
+    metric, published_split : str
+        What the published numbers are about.
     """
 
     study: str
     title: str
     rows: Sequence[Row]
     metadata: Mapping[str, Any]
-    published: Mapping[str, Published] = field(default_factory=dict)
+    published: Mapping[str, Mapping[str, Published]] = field(default_factory=dict)
     metric: str = "rmse"
+    published_split: str = HELD_OUT
 
     def summary(self) -> list[dict[str, Any]]:
         """Mean and standard deviation over seeds, for each method, data set and split."""
@@ -107,21 +120,29 @@ class Results:
             groups.setdefault(key(row), []).append(row)
         return [_summarise(rows) for rows in groups.values()]
 
+    def of_split(self, split: str) -> list[dict[str, Any]]:
+        """The summary of one split only, in the order in which methods were given."""
+        return [entry for entry in self.summary() if entry["split"] == split]
+
     def held_out(self) -> list[dict[str, Any]]:
-        """The summary of held-out rows only, in the order in which methods were given."""
-        return [entry for entry in self.summary() if entry["split"] == HELD_OUT]
+        """The summary of held-out rows only."""
+        return self.of_split(HELD_OUT)
+
+    def published_number(self, entry: Mapping[str, Any]) -> Published | None:
+        """Return what was published for an entry of the summary."""
+        if entry["split"] != self.published_split:
+            return None
+        return self.published.get(entry["data"], {}).get(entry["method"])
 
     def notes(self) -> list[str]:
         """Explain the marks of the published numbers, each once, in the order of the methods."""
-        shown = [
-            self.published[e["method"]] for e in self.held_out() if e["method"] in self.published
-        ]
-        return list(dict.fromkeys(f"{number.mark} {number.note}" for number in shown))
+        shown = map(self.published_number, self.of_split(self.published_split))
+        return list(dict.fromkeys(f"{number.mark} {number.note}" for number in shown if number))
 
-    def published_text(self, method: str) -> str:
-        """Return a method's published number with its mark, or a dash."""
-        number = self.published.get(method)
-        return "–" if number is None else f"{number.value:.3f}{number.mark}"
+    def published_text(self, entry: Mapping[str, Any]) -> str:
+        """Return what was published for an entry with its mark, or a dash."""
+        number = self.published_number(entry)
+        return "–" if number is None else str(number)
 
     def table(self) -> str:
         """Return the table for a terminal: held-out rows, published numbers in their column."""
@@ -130,7 +151,7 @@ class Results:
             (
                 entry["method"],
                 spread(entry[self.metric]),
-                self.published_text(entry["method"]),
+                self.published_text(entry),
                 f"{entry['seconds']['mean']:.1f}",
             )
             for entry in self.held_out()
@@ -144,7 +165,10 @@ class Results:
             "study": self.study,
             "title": self.title,
             "metadata": dict(self.metadata),
-            "published": {name: asdict(number) for name, number in self.published.items()},
+            "published": {
+                data: {method: asdict(number) for method, number in numbers.items()}
+                for data, numbers in self.published.items()
+            },
             "summary": self.summary(),
             "rows": [{**asdict(row), "notes": list(row.notes)} for row in self.rows],
         }
@@ -154,11 +178,14 @@ class Results:
         metrics = list(dict.fromkeys(name for row in self.rows for name in row.metrics))
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["method", "data", "seed", "split", *metrics, "seconds", "notes"])
+        head = ["method", "data", "seed", "split"]
+        writer.writerow([*head, *metrics, "published", "seconds", "notes"])
         for row in self.rows:
             values = [row.metrics.get(name, "") for name in metrics]
-            head = [row.method, row.data, row.seed, row.split]
-            writer.writerow([*head, *values, row.seconds, "; ".join(row.notes)])
+            number = self.published_number(vars(row))
+            known = number.value if number else ""
+            key = [row.method, row.data, row.seed, row.split]
+            writer.writerow([*key, *values, known, row.seconds, "; ".join(row.notes)])
         return text.getvalue()
 
     def write(self, folder: Path) -> None:
@@ -166,6 +193,41 @@ class Results:
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         write_text(folder / "results.json", text + "\n")
         write_text(folder / "results.csv", self.to_csv())
+
+
+class KeptRows(UserDict[str, Row]):
+    """Rows by name, each written to a file as it comes in, so that a long run can be resumed.
+
+    Parameters
+    ----------
+    path : Path
+        A file of JSON lines, which is only ever added to: delete it to start afresh.
+    **made_by
+        What rows depend on beside their name, and on the version of notmiwae. Rows that were made
+        by something else stay in the file and are not used.
+    """
+
+    def __init__(self, path: Path, **made_by: Any) -> None:
+        super().__init__()
+        self.path = path
+        self.made_by = json.loads(json.dumps({"notmiwae": __version__, **made_by}, default=repr))
+        for record in _read_lines(path) if path.exists() else ():
+            if record["made_by"] == self.made_by:
+                row = {**record["row"], "notes": tuple(record["row"]["notes"])}
+                self.data[record["name"]] = Row(**row)
+
+    def __setitem__(self, name: str, row: Row) -> None:
+        super().__setitem__(name, row)
+        record = {"name": name, "made_by": self.made_by, "row": asdict(row)}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with suppress(json.JSONDecodeError):  # an interruption may leave half a line
+            yield json.loads(line)
 
 
 def _summarise(rows: Sequence[Row]) -> dict[str, Any]:
@@ -193,19 +255,22 @@ def spread(summary: Mapping[str, float | None], digits: int = 3) -> str:
     return text.replace("-", "−")
 
 
-def align(lines: Sequence[Sequence[str]]) -> list[str]:
+def align(*blocks: Sequence[Sequence[str]]) -> list[str]:
     """Return lines of text with the first column to the left and the others to the right.
 
-    A ``±`` stands under a ``±``: what follows it is padded where it is missing.
+    Each block opens with a header; the columns of all have the same widths. A ``±`` stands under a
+    ``±``: what follows it is padded where it is missing.
     """
-    columns = [_pad_spread(column) for column in zip(*lines, strict=True)]
+    columns = [_pad_spread(column) for column in zip(*chain(*blocks), strict=True)]
     widths = [max(map(len, column)) for column in columns]
     rows = [
         "   ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
         for line in zip(*columns, strict=True)
     ]
     rule = "─" * max(map(len, rows))
-    return [rows[0], rule, *rows[1:]]
+    rest = iter(rows)
+    ruled = [[next(rest), rule, *islice(rest, len(block) - 1), ""] for block in blocks]
+    return [*chain(*ruled)][:-1]
 
 
 def _pad_spread(column: Sequence[str]) -> list[str]:

@@ -63,13 +63,13 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 @dataclass(frozen=True)
 class Dots:
-    """A line of `dot_chart`.
+    """Values of `dot_chart`; those with the same label share a line.
 
     Attributes
     ----------
     label : str
     values : sequence of float
-        One per seed.
+        One per seed, or none where there is only a published value.
     colour : str
     published : float, optional
         Drawn hollow.
@@ -85,33 +85,64 @@ class Dots:
 
 
 @style
-def dot_chart(lines: Sequence[Dots], label: str) -> Figure:
+def dot_chart(dots: Sequence[Dots], label: str) -> Figure:
     """Draw the mean over seeds as a dot, each seed faintly, a published value as a hollow marker.
 
     Parameters
     ----------
-    lines : sequence of Dots
+    dots : sequence of Dots
         From top to bottom.
     label : str
         Of the values' axis.
     """
-    figure, axes = _canvas(4.4, 0.27 * len(lines) + 0.55)
-    for y, line in enumerate(lines):
-        values = np.asarray(line.values)
+    figure, axes = _canvas(4.4, 0.27 * len({line.label for line in dots}) + 0.55)
+    _draw_dots(axes, dots)
+    axes.set_xlabel(label)
+    return figure
+
+
+@style
+def dot_charts(charts: Mapping[str, Sequence[Dots]], label: str) -> Figure:
+    """Draw several dot charts side by side, under their titles.
+
+    Parameters
+    ----------
+    charts : mapping of str to sequence of Dots
+        By title; all with the same labels in the same order.
+    label : str
+        Of the values' axes.
+    """
+    n_lines = len({line.label for dots in charts.values() for line in dots})
+    figure = Figure(figsize=(1.8 + 1.25 * len(charts), 0.27 * n_lines + 0.8), layout="constrained")
+    (row,) = figure.subplots(1, len(charts), sharey=True, squeeze=False)
+    for axes, (title, dots) in zip(row, charts.items(), strict=True):
+        axes.locator_params(axis="x", nbins=3)
+        _draw_dots(axes, dots)
+        axes.set_title(title, fontsize=9)
+    figure.supxlabel(label, color=MUTED, fontsize=8)
+    return figure
+
+
+def _draw_dots(axes: Axes, dots: Sequence[Dots]) -> None:
+    labels = list(dict.fromkeys(line.label for line in dots))
+    for y in range(len(labels)):
         axes.axhline(y, color=FAINT, linewidth=0.7, zorder=0)
+    for line in dots:
+        y, values = labels.index(line.label), np.asarray(line.values)
         if len(values) > 1:
             axes.plot(values, np.full(len(values), y), "|", color=line.colour, alpha=0.6, ms=9)
-        axes.plot(values.mean(), y, "o", color=line.colour, ms=6.5, mec="white", mew=0.8, zorder=3)
+        if len(values):
+            axes.plot(
+                values.mean(), y, "o", color=line.colour, ms=6.5, mec="white", mew=0.8, zorder=3
+            )
         if line.published is not None:
             axes.plot(
                 line.published, y, line.marker, mfc="white", mec=MUTED, mew=1.2, ms=5.5, zorder=2
             )
-    axes.set_yticks(range(len(lines)), [line.label for line in lines], color=INK, fontsize=9)
-    axes.set_ylim(len(lines) - 0.5, -0.5)
-    axes.set_xlabel(label)
+    axes.set_yticks(range(len(labels)), labels, color=INK, fontsize=9)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    return figure
 
 
 @style
@@ -222,7 +253,7 @@ def embed(figure: Figure, alt: str) -> Image:
     alt : str
         What it shows, for those who do not see it.
     """
-    svg = _svg(figure)
+    svg = to_svg(figure)
     small = len(svg) <= LARGEST_SVG
     data, kind = (svg.encode(), "svg+xml") if small else (_png(figure), "png")
     width, height = (round(inches * _PIXELS) for inches in figure.get_size_inches())
@@ -230,7 +261,9 @@ def embed(figure: Figure, alt: str) -> Image:
     return {"src": source, "alt": alt, "width": width, "height": height}
 
 
-def _svg(figure: Figure) -> str:
+@style
+def to_svg(figure: Figure) -> str:
+    """Return a figure as the text of an SVG file, the same for the same figure."""
     text = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(text, format="svg", dpi=220, metadata=nothing)
