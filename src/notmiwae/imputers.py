@@ -39,6 +39,9 @@ ESTIMATORS = [*imputation.MEANS, "median"]
 SCOUTED = 5
 """A start is judged after one step in so many."""
 
+PRIOR_ROWS = 300
+"""Weight decay times the number of rows, unless it is given."""
+
 COUNTS = (
     "n_restarts",
     "n_models",
@@ -317,7 +320,8 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
                 check_number(name, getattr(self, name), at_least=1, whole=True)
         for name in ("learning_rate", "mechanism_rate", "scale_floor", "clip_norm"):
             check_number(name, self._settings()[name], above=0)
-        check_number("weight_decay", self.weight_decay, at_least=0)
+        if self.weight_decay is not None:
+            check_number("weight_decay", self.weight_decay, at_least=0)
         check_number("validation_fraction", self.validation_fraction, at_least=0, below=1)
         lookup("estimator", self.estimator, dict.fromkeys(ESTIMATORS))
         lookup("optimizer", self.optimizer, OPTIMIZERS)
@@ -399,7 +403,10 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
             mask=mask[~held_out] if usable else mask,
             validation=(values[held_out], mask[held_out]) if usable else None,
             progress=f"{name} {index + 1}/{self.n_models}" if self.verbose else None,
-            **{key: settings[key] for key in TRAINING},
+            **{
+                "weight_decay": PRIOR_ROWS / len(values),
+                **{key: settings[key] for key in TRAINING if settings[key] is not None},
+            },
         )
         model = self._scout(name, seed, train)
         history = train(
@@ -537,8 +544,10 @@ class NotMIWAEImputer(LatentVariableImputer):
     learning_rate : float, default 1e-2
     mechanism_rate : float, default 10
         How many times faster the mechanism learns.
-    weight_decay : float, default 1
-        Decoupled weight decay on the decoder's multilayer perceptron and on the mechanism's bends.
+    weight_decay : float, optional
+        Decoupled weight decay on the decoder's multilayer perceptron, on the mechanism's bends and
+        on what other columns say of a value's absence; by default 300 / N, a prior whose say
+        against the likelihood of the rows is less the more there are.
     optimizer : {'adamw', 'adam'}, default 'adamw'
     schedule : {'one-cycle', 'constant'} or callable, default 'one-cycle'
         ``(optimizer, n_steps) -> LRScheduler``.
@@ -625,7 +634,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         batch_size: int = 128,
         learning_rate: float = 1e-2,
         mechanism_rate: float = 10.0,
-        weight_decay: float = 1.0,
+        weight_decay: float | None = None,
         optimizer: str = "adamw",
         schedule: Any = "one-cycle",
         clip_norm: float = 10.0,
@@ -709,7 +718,7 @@ class MIWAEImputer(LatentVariableImputer):
         max_steps: int = 1000,
         batch_size: int = 128,
         learning_rate: float = 1e-2,
-        weight_decay: float = 1.0,
+        weight_decay: float | None = None,
         optimizer: str = "adamw",
         schedule: Any = "one-cycle",
         clip_norm: float = 10.0,

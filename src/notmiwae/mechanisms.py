@@ -300,8 +300,14 @@ class SelfMaskingKnown(SelfMasking):
         return self.sign * softplus(self.weight) * self.learns
 
 
+BENDING = 0.1
+"""Weight decay of bends, relative to a decoder's: `auto` asks of them that they pay, too."""
+
+
 class Curvature(Penalised):
     """q_j x_j², which starts without curvature."""
+
+    strength = BENDING
 
     def __init__(self, n_features: int) -> None:
         super().__init__()
@@ -353,6 +359,7 @@ class Hinges(Penalised):
 
     knots: Tensor
     reach = 4.0
+    strength = BENDING
 
     def __init__(self, n_features: int, n_knots: int) -> None:
         super().__init__()

@@ -28,7 +28,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class Penalised(nn.Module):
-    """A module that the optimiser shrinks by its weight decay; no others are."""
+    """A module that the optimiser shrinks by its weight decay, times `strength`; no others are."""
+
+    strength = 1.0
 
 
 class PenalisedLinear(nn.Linear, Penalised):

@@ -153,7 +153,7 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Split the parameters as the head of this module says."""
     decays = {
-        parameter: weight_decay
+        parameter: weight_decay * module.strength
         for module in model.modules()
         if isinstance(module, Penalised)
         for parameter in module.parameters()

@@ -40,8 +40,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "three models": {"n_models": 3},
     "with context": {"mechanism": partial(SelfMasking, context=True)},
     "linear decoder": {"decoder": "linear"},
-    "weight decay 0.3": {"weight_decay": 0.3},
-    "weight decay 3": {"weight_decay": 3.0},
+    "weight decay 1, whatever N": {"weight_decay": 1.0},
+    "weight decay 0.1, whatever N": {"weight_decay": 0.1},
     "mask-concatenating encoder": {"encoder": "mask-concatenating"},
     "scale from the network": {"scale": "network"},
 }
