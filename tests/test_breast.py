@@ -17,20 +17,17 @@ pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
 from notmiwae import NotMIWAEImputer
-from notmiwae.experiments import (
-    STUDIES,
-    breast,
-    breast_faults,
-    breast_methods,
-    breast_problem,
-    breast_report,
-)
+from notmiwae.experiments import STUDIES, breast
 from notmiwae.experiments.baselines import BASELINES
-from notmiwae.experiments.breast_faults import ALL, FAULTS, NONE
-from notmiwae.experiments.breast_methods import ABLATION, DEFAULT, FITS, NAMED, as_reported
-from notmiwae.experiments.breast_problem import FIRST, TABLES, Rows
-from notmiwae.experiments.breast_published import PUBLISHED, REPORTED_ERRORS
-from notmiwae.experiments.breast_report import Effort
+from notmiwae.experiments.breast import faults as breast_faults
+from notmiwae.experiments.breast import methods as breast_methods
+from notmiwae.experiments.breast import problem as breast_problem
+from notmiwae.experiments.breast import reported as breast_report
+from notmiwae.experiments.breast.faults import ALL, FAULTS, NONE
+from notmiwae.experiments.breast.methods import ABLATION, DEFAULT, FITS, NAMED, as_reported
+from notmiwae.experiments.breast.problem import FIRST, TABLES, Rows
+from notmiwae.experiments.breast.published import PUBLISHED, REPORTED_ERRORS
+from notmiwae.experiments.breast.reported import Effort
 from notmiwae.experiments.results import HELD_OUT
 from notmiwae.metrics import rmse
 from notmiwae.model import LatentVariableModel

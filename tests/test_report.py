@@ -15,12 +15,13 @@ pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
 from notmiwae import report
-from notmiwae.experiments import breast, breast_page
-from notmiwae.experiments.breast_figures import COLOURS
-from notmiwae.experiments.breast_methods import DEFAULT, MODELS, ablated, as_reported
-from notmiwae.experiments.breast_problem import FIRST, TABLES
-from notmiwae.experiments.breast_published import PUBLISHED
-from notmiwae.experiments.breast_tables import LOWEST, marked
+from notmiwae.experiments import breast
+from notmiwae.experiments.breast import page as breast_page
+from notmiwae.experiments.breast.figures import COLOURS
+from notmiwae.experiments.breast.methods import DEFAULT, MODELS, ablated, as_reported
+from notmiwae.experiments.breast.problem import FIRST, TABLES
+from notmiwae.experiments.breast.published import PUBLISHED
+from notmiwae.experiments.breast.tables import LOWEST, marked
 from notmiwae.experiments.results import HELD_OUT, spread
 from notmiwae.report import figures, page
 

@@ -14,12 +14,13 @@ pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
 from notmiwae import cli
-from notmiwae.experiments import STUDIES, uci, uci_page
+from notmiwae.experiments import STUDIES, uci
 from notmiwae.experiments.baselines import BASELINES
 from notmiwae.experiments.benchmark import Benchmark
 from notmiwae.experiments.results import HELD_OUT, KeptRows, Published, Row
 from notmiwae.experiments.runner import Task, side_by_side
 from notmiwae.experiments.uci import DEFAULT, LINEAR, TRANSDUCTIVE, Case
+from notmiwae.experiments.uci import page as uci_page
 from notmiwae.report import figures
 
 FAST = {"max_steps": 3, "n_impute_samples": 5, "n_samples": 2, "hidden": (4,)}

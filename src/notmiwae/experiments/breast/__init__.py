@@ -1,7 +1,7 @@
 """Breast cancer data with values deleted in three ways: the report's Tables 1, 2 and 3, run again.
 
 Every method is fitted to the training rows with their holes, and scored by its RMSE over the
-held-out rows' missing cells; see `notmiwae.experiments.breast_problem`. No true value of a missing
+held-out rows' missing cells; see `notmiwae.experiments.breast.problem`. No true value of a missing
 cell is used before that score, but for errors that say so: the report printed the best that it saw
 while training, and the same is noted here for its models, as an oracle.
 
@@ -9,7 +9,7 @@ Beside its Gaussian and Student-t models, trained with its settings, are a Berno
 binarised data, the methods that it could have been compared with, and an ablation that switches
 the faults of its implementation on.
 
-The published numbers are in `notmiwae.experiments.breast_published`.
+The published numbers are in `notmiwae.experiments.breast.published`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 
 from notmiwae import report
 from notmiwae.experiments.benchmark import Benchmark
-from notmiwae.experiments.breast_methods import (
+from notmiwae.experiments.breast.methods import (
     ABLATION,
     BINARISED,
     DEFAULT,
@@ -40,9 +40,9 @@ from notmiwae.experiments.breast_methods import (
     ablated,
     as_reported,
 )
-from notmiwae.experiments.breast_problem import FIRST, SPLIT, TABLES, describe, make_problem
-from notmiwae.experiments.breast_published import PUBLISHED
-from notmiwae.experiments.breast_report import EPOCHS, Effort
+from notmiwae.experiments.breast.problem import FIRST, SPLIT, TABLES, describe, make_problem
+from notmiwae.experiments.breast.published import PUBLISHED
+from notmiwae.experiments.breast.reported import EPOCHS, Effort
 from notmiwae.experiments.results import HELD_OUT, KeptRows, Row, describe_run
 from notmiwae.experiments.runner import Task, side_by_side
 from notmiwae.validation import check_number, lookup
@@ -291,6 +291,6 @@ def same_fits(rows: Sequence[Row]) -> Iterator[Row]:
 def write_page(results: Benchmark, kept: Kept, output: Path) -> None:
     """Write ``report.html``."""
     # It needs the extra `report`, and whoever only asks which studies there are need not have it.
-    from notmiwae.experiments import breast_page
+    from notmiwae.experiments.breast import page
 
-    breast_page.write(results, kept, output)
+    page.write(results, kept, output)

@@ -10,9 +10,9 @@ import numpy as np
 
 from notmiwae import MIWAEImputer, NotMIWAEImputer
 from notmiwae.experiments.baselines import BASELINES, fit_quietly
-from notmiwae.experiments.breast_faults import ALL, FAULTS, NONE
-from notmiwae.experiments.breast_problem import Problem, binarised, learned_curves, scores
-from notmiwae.experiments.breast_report import Effort, Fit, fit_binary, fit_report, score_binary
+from notmiwae.experiments.breast.faults import ALL, FAULTS, NONE
+from notmiwae.experiments.breast.problem import Problem, binarised, learned_curves, scores
+from notmiwae.experiments.breast.reported import Effort, Fit, fit_binary, fit_report, score_binary
 from notmiwae.experiments.results import HELD_OUT
 
 Method = Callable[[Problem, int, Effort], Fit]

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from notmiwae.bounds import importance_weighted
 from notmiwae.encoders import ZeroFill
-from notmiwae.experiments import breast_faults
-from notmiwae.experiments.breast_faults import NONE, Faults, FaultyModel
-from notmiwae.experiments.breast_problem import Problem, Rows, binarised, learned_curves, scores
+from notmiwae.experiments.breast import faults as faulty
+from notmiwae.experiments.breast.faults import NONE, Faults, FaultyModel
+from notmiwae.experiments.breast.problem import Problem, Rows, binarised, learned_curves, scores
 from notmiwae.mechanisms import MECHANISMS
 from notmiwae.model import LatentVariableModel
 from notmiwae.observations import OBSERVATIONS, Bernoulli, Observation
@@ -104,7 +104,7 @@ def fit_report(
     with seeded(seed):
         model = build(mechanism, observation, mask, faults)
     fill = partial(fill_rows, model, faults)
-    pauses = stages(model, x, mask, seed, effort.n_epochs, breast_faults.bound(faults))
+    pauses = stages(model, x, mask, seed, effort.n_epochs, faulty.bound(faults))
     step, seen, seen_own_thresholds = look(pauses, fill, problem)
     chosen_by = seen_own_thresholds if "selection" in faults else seen
     metrics, imputed = scores(problem, fill)
@@ -170,7 +170,7 @@ def build(
 ) -> LatentVariableModel:
     """Put a model together for training rows with this mask ``(N, D)``."""
     n_features = mask.shape[1]
-    decoder = breast_faults.decoder(faults, N_LATENT, n_features)
+    decoder = faulty.decoder(faults, N_LATENT, n_features)
     explanation: Any = MECHANISMS[mechanism]
     parts = (
         ZeroFill(n_features, N_LATENT),
@@ -228,7 +228,5 @@ def fill_rows(
     """Fill rows ``(N, D)`` that have NaN."""
     x, mask = to_model(holes)
     with seeded(0):
-        imputed = breast_faults.impute(
-            model, x, mask, faults, n_samples=n_samples, batch_size=BATCH
-        )
+        imputed = faulty.impute(model, x, mask, faults, n_samples=n_samples, batch_size=BATCH)
     return np.where(np.isnan(holes), imputed.double().numpy(), holes)

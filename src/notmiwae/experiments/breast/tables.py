@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from notmiwae.experiments import breast_figures
 from notmiwae.experiments.baselines import BASELINES
 from notmiwae.experiments.benchmark import Benchmark
-from notmiwae.experiments.breast_figures import ERROR, TITLES
-from notmiwae.experiments.breast_methods import (
+from notmiwae.experiments.breast import figures
+from notmiwae.experiments.breast.figures import ERROR, TITLES
+from notmiwae.experiments.breast.methods import (
     BINARISED,
     DEFAULT,
     NAMED,
@@ -17,9 +17,9 @@ from notmiwae.experiments.breast_methods import (
     REPORTED,
     as_reported,
 )
-from notmiwae.experiments.breast_problem import FIRST, TABLES
-from notmiwae.experiments.breast_published import PUBLISHED
-from notmiwae.experiments.breast_report import EPOCHS, LOOKS
+from notmiwae.experiments.breast.problem import FIRST, TABLES
+from notmiwae.experiments.breast.published import PUBLISHED
+from notmiwae.experiments.breast.reported import EPOCHS, LOOKS
 from notmiwae.experiments.results import HELD_OUT, spread
 from notmiwae.report import page
 from notmiwae.report.page import Block, Section
@@ -85,7 +85,7 @@ def short(results: Benchmark) -> Section:
         "training ends with, or that rows put aside chose; no true value of a missing cell chose "
         "anything but where that is said."
     )
-    blocks = [page.text(introduction), table_block, breast_figures.errors(results)]
+    blocks = [page.text(introduction), table_block, figures.errors(results)]
     return {"title": "In short", "blocks": blocks}
 
 

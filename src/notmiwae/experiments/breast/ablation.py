@@ -7,8 +7,8 @@ from statistics import fmean
 
 from notmiwae.experiments.benchmark import Benchmark
 from notmiwae.experiments.breast import Kept
-from notmiwae.experiments.breast_faults import FAULTS
-from notmiwae.experiments.breast_figures import (
+from notmiwae.experiments.breast.faults import FAULTS
+from notmiwae.experiments.breast.figures import (
     ERROR,
     REPORT,
     TITLES,
@@ -17,7 +17,7 @@ from notmiwae.experiments.breast_figures import (
     key,
     say,
 )
-from notmiwae.experiments.breast_methods import (
+from notmiwae.experiments.breast.methods import (
     ABLATION,
     ALL_SIX,
     NO_FAULT,
@@ -27,9 +27,9 @@ from notmiwae.experiments.breast_methods import (
     ablated,
     as_reported,
 )
-from notmiwae.experiments.breast_problem import FIRST
-from notmiwae.experiments.breast_published import PUBLISHED
-from notmiwae.experiments.breast_tables import LOWEST_NOTE, Entries, lowest_marked, marked
+from notmiwae.experiments.breast.problem import FIRST
+from notmiwae.experiments.breast.published import PUBLISHED
+from notmiwae.experiments.breast.tables import LOWEST_NOTE, Entries, lowest_marked, marked
 from notmiwae.experiments.results import spread
 from notmiwae.report import figures, page
 from notmiwae.report.figures import Dots

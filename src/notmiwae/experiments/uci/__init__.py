@@ -346,6 +346,6 @@ def make_imputer(method: str, seed: int, quick: bool, settings: Mapping[str, Any
 def write_page(results: Benchmark, output: Path) -> None:
     """Write ``rmse.svg`` and ``report.html``."""
     # They need the extra `report`, and whoever only asks which studies there are need not have it.
-    from notmiwae.experiments import uci_page
+    from notmiwae.experiments.uci import page
 
-    uci_page.write(results, output)
+    page.write(results, output)

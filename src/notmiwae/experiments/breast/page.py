@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from notmiwae import report
-from notmiwae.experiments import breast_ablation, breast_figures, breast_tables
 from notmiwae.experiments.baselines import BASELINES
 from notmiwae.experiments.benchmark import Benchmark
-from notmiwae.experiments.breast import Kept
-from notmiwae.experiments.breast_figures import TITLES
-from notmiwae.experiments.breast_methods import DEFAULT
-from notmiwae.experiments.breast_problem import Problem, make_problem
+from notmiwae.experiments.breast import Kept, ablation, figures, tables
+from notmiwae.experiments.breast.figures import TITLES
+from notmiwae.experiments.breast.methods import DEFAULT
+from notmiwae.experiments.breast.problem import Problem, make_problem
 from notmiwae.experiments.results import HELD_OUT, write_text
 from notmiwae.report import page
 from notmiwae.report.page import Page, Section
@@ -50,14 +49,14 @@ def make_page(results: Benchmark, kept: Kept) -> Page:
     problems = {name: make_problem(name, about["n_columns"]) for name in results.datasets}
     size = next(iter(about["data"].values()))
     sections = [
-        breast_tables.short(results),
-        *(breast_tables.table(results, name) for name in results.datasets),
+        tables.short(results),
+        *(tables.table(results, name) for name in results.datasets),
         _filled(problems, kept),
         _learned(problems, kept),
         _trained(results.datasets, kept),
-        breast_ablation.section(results, kept),
-        breast_tables.leakage(results),
-        breast_tables.binary(results),
+        ablation.section(results, kept),
+        tables.leakage(results),
+        tables.binary(results),
         _method(results),
         _limits(),
         _provenance(results),
@@ -85,7 +84,7 @@ def make_page(results: Benchmark, kept: Kept) -> Page:
 
 def _filled(problems: Mapping[str, Problem], kept: Kept) -> Section:
     """Return imputed against true values, by column."""
-    found = [breast_figures.imputations(problem, name, kept) for name, problem in problems.items()]
+    found = [figures.imputations(problem, name, kept) for name, problem in problems.items()]
     return {"title": "What was filled in", "blocks": [block for block in found if block]}
 
 
@@ -94,7 +93,7 @@ def _learned(problems: Mapping[str, Problem], kept: Kept) -> Section:
     blocks = [
         block
         for name, problem in problems.items()
-        for block in breast_figures.mechanisms(problem, name, kept)
+        for block in figures.mechanisms(problem, name, kept)
     ]
     introduction = (
         "The learned probability that a value is missing, given what it is. The shaded step is how "
@@ -107,9 +106,9 @@ def _learned(problems: Mapping[str, Problem], kept: Kept) -> Section:
     return {"title": "What was learned about the gaps", "blocks": blocks}
 
 
-def _trained(tables: Sequence[str], kept: Kept) -> Section:
+def _trained(names: Sequence[str], kept: Kept) -> Section:
     """Return how training went."""
-    found = [breast_figures.training(tables, kept), breast_figures.errors_seen(tables, kept)]
+    found = [figures.training(names, kept), figures.errors_seen(names, kept)]
     return {"title": "How training went", "blocks": [block for block in found if block]}
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from notmiwae.experiments.benchmark import Benchmark
 from notmiwae.experiments.breast import Kept
-from notmiwae.experiments.breast_methods import (
+from notmiwae.experiments.breast.methods import (
     DEFAULT,
     MODELS,
     NAMED,
@@ -18,7 +18,7 @@ from notmiwae.experiments.breast_methods import (
     REPORTED,
     as_reported,
 )
-from notmiwae.experiments.breast_problem import Problem, grids, true_rule
+from notmiwae.experiments.breast.problem import Problem, grids, true_rule
 from notmiwae.experiments.results import HELD_OUT, mean_sd, spread
 from notmiwae.report import figures, page
 from notmiwae.report.figures import Dots

@@ -5,8 +5,8 @@ Source: "not-MIWAE PGM-DGM project report" (Bire, Bouet & Caillaud, 2024), Table
 
 from __future__ import annotations
 
-from notmiwae.experiments.breast_methods import OBSERVATIONS, as_reported
-from notmiwae.experiments.breast_problem import TABLES
+from notmiwae.experiments.breast.methods import OBSERVATIONS, as_reported
+from notmiwae.experiments.breast.problem import TABLES
 from notmiwae.experiments.results import Published
 
 SELECTED = (
