@@ -868,3 +868,16 @@ def test_only_the_chosen_mechanism_has_an_ensemble(monkeypatch):
         ("self-masking", 2),
     ]
     assert len(fitted.models_) == len(fitted.histories_) == 3
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, 300 / 40), (0.5, 0.5)])
+def test_weight_decay_is_by_default_a_prior_against_the_rows(monkeypatch, given, used):
+    seen = []
+
+    def fake_fit(model, *, weight_decay, **settings):
+        seen.append(weight_decay)
+        return History([1], [0.0], [0.0], 1)
+
+    monkeypatch.setattr("notmiwae.imputers.fit", fake_fit)
+    imputer(n_restarts=1, weight_decay=given).fit(table(n_rows=40))
+    assert seen == [used]

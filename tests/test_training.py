@@ -10,7 +10,7 @@ from torch import nn
 from notmiwae import training
 from notmiwae.bounds import evidence_lower_bound
 from notmiwae.encoders import ENCODERS
-from notmiwae.mechanisms import SelfMasking
+from notmiwae.mechanisms import Hinges, SelfMasking, SelfMaskingSpline
 from notmiwae.model import LatentVariableModel
 from notmiwae.networks import DECODERS, Penalised
 from notmiwae.observations import Gaussian
@@ -410,3 +410,13 @@ def test_a_progress_bar_goes_to_stderr_only_when_asked(capsys):
     assert out == ""
     assert "24/24" in err
     assert "self-masking 1/2" in err
+
+
+def test_bends_are_shrunk_less_than_a_decoder(observe):
+    model = LatentVariableModel(
+        ENCODERS["zero-fill"](3, 2), observe("gaussian", 3), SelfMaskingSpline(3)
+    )
+    groups = parameter_groups(model, 1e-2, 10.0, 0.5)
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert decays[id(model.mechanism.bends.weight)] == 0.5 * Hinges.strength
+    assert decays[id(model.mechanism.weight)] == 0
