@@ -1,10 +1,12 @@
 import runpy
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
+UPDATE = runpy.run_path(str(ROOT / "docs" / "update_readme.py"))
 
 
-def test_the_readme_shows_what_the_results_say():
-    updated = runpy.run_path(str(ROOT / "docs" / "update_readme.py"))["updated"]
-    text = (ROOT / "README.md").read_text("utf-8")
-    assert updated(text) == text
+@pytest.mark.parametrize("document", UPDATE["SHOWN"], ids=lambda path: path.name)
+def test_documents_show_what_the_results_say(document):
+    assert UPDATE["updated"](document) == document.read_text("utf-8")

@@ -21,7 +21,7 @@ from notmiwae.mechanisms import (
     SelfMaskingSpline,
 )
 
-MARGIN = 0.03
+MARGIN = 0.04
 
 CANDIDATES = {
     "at-random": partial(AtRandom, context=True),
