@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -22,6 +22,18 @@ def lookup(parameter: str, name: object, known: Mapping[str, T]) -> T:
         return known[name]
     names = ", ".join(repr(member) for member in known)
     raise ValueError(f"{parameter} must be one of {names}; got {name!r}")
+
+
+def check_names(parameter: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return names that are all members of a family.
+
+    Raises
+    ------
+    ValueError
+        If one is not; the known names are listed.
+    """
+    members = {member: member for member in known}
+    return [lookup(parameter, name, members) for name in names]
 
 
 def resolve(parameter: str, choice: object, known: Mapping[str, T]) -> T | Any:

@@ -45,7 +45,7 @@ from notmiwae.experiments.breast.published import PUBLISHED
 from notmiwae.experiments.breast.reported import EPOCHS, Effort
 from notmiwae.experiments.results import HELD_OUT, KeptRows, Row, describe_run
 from notmiwae.experiments.runner import Task, side_by_side
-from notmiwae.validation import check_number, lookup
+from notmiwae.validation import check_names, check_number, lookup
 
 TITLE = "RMSE over missing cells of held-out rows, in training standard deviations"
 
@@ -199,7 +199,7 @@ def run(
     """
     report.require()
     chosen = lookup("preset", preset, PRESETS)
-    tables = _known("tables", tables or list(TABLES), TABLES)
+    tables = check_names("tables", tables or list(TABLES), TABLES)
     n_epochs = chosen.n_epochs if n_epochs is None else n_epochs
     check_number("n_epochs", n_epochs, at_least=1, whole=True)
     about = {table: describe(make_problem(table, n_columns)) for table in tables}
@@ -208,7 +208,7 @@ def run(
     cases = [
         Case(method, table, seed + i)
         for table in tables
-        for method in _known("methods", methods or chosen.methods[table], FITS)
+        for method in check_names("methods", methods or chosen.methods[table], FITS)
         for i in range(n_seeds[method])
     ]
     effort = Effort(n_epochs, chosen.quick_baselines, settings)
@@ -224,13 +224,6 @@ def run(
     results.write(Path(output))
     write_page(results, kept, Path(output))
     return results
-
-
-def _known(parameter: str, names: Sequence[str], known: Mapping[str, Any]) -> list[str]:
-    """Return names that are all known."""
-    for name in names:
-        lookup(parameter, name, known)
-    return list(names)
 
 
 def compute_all(

@@ -13,6 +13,7 @@ from notmiwae.experiments.breast import Kept, ablation, figures, tables
 from notmiwae.experiments.breast.figures import TITLES
 from notmiwae.experiments.breast.methods import DEFAULT
 from notmiwae.experiments.breast.problem import Problem, make_problem
+from notmiwae.experiments.provenance import provenance
 from notmiwae.experiments.results import HELD_OUT, write_text
 from notmiwae.report import page
 from notmiwae.report.page import Page, Section
@@ -59,7 +60,7 @@ def make_page(results: Benchmark, kept: Kept) -> Page:
         tables.binary(results),
         _method(results),
         _limits(),
-        _provenance(results),
+        provenance(results, {"Said while fitting": said} if (said := _said(results)) else {}),
     ]
     return {
         "title": "What was deleted, and what comes back?",
@@ -174,32 +175,6 @@ def _limits() -> Section:
         "assumed mechanism is the right one."
     )
     return {"title": "What this does not show", "blocks": [page.text(limits)]}
-
-
-def _provenance(results: Benchmark) -> Section:
-    """Return how to run it again."""
-    about = results.metadata
-    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-    minutes = about["duration_seconds"] / 60
-    facts = {
-        "Seeds": ", ".join(map(str, about["seeds"])) + ".",
-        "Versions": f"{versions}.",
-        "Machine": f"{about['platform']}, {about['cpu_count']} CPUs; {minutes:.0f} minutes of "
-        "fitting and filling in all, on one thread each.",
-    }
-    if said := _said(results):
-        facts["Said while fitting"] = said
-    return {
-        "title": "Run it again",
-        "blocks": [
-            page.code(about["command"]),
-            page.terms(facts),
-            page.text(
-                "All numbers are in results.json and results.csv, next to this page. Rows that are "
-                "done are kept in rows.jsonl: an interrupted run goes on from there."
-            ),
-        ],
-    }
 
 
 def _said(results: Benchmark) -> str:

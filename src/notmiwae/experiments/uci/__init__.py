@@ -31,7 +31,7 @@ from notmiwae.experiments.baselines import BASELINES, fit_quietly
 from notmiwae.experiments.benchmark import Benchmark
 from notmiwae.experiments.results import HELD_OUT, KeptRows, Published, Row, describe_run
 from notmiwae.experiments.runner import Task, side_by_side
-from notmiwae.validation import lookup
+from notmiwae.validation import check_names, lookup
 
 TITLE = "RMSE over missing cells, in standard deviations of a column"
 DATASETS = ("banknote", "concrete", "red", "white", "yeast", "breast")
@@ -229,12 +229,12 @@ def run(
     """
     report.require()
     chosen = lookup("preset", preset, PRESETS)
-    datasets = _known("datasets", datasets or chosen.datasets, DATASETS)
+    datasets = check_names("datasets", datasets or chosen.datasets, DATASETS)
     seeds = range(seed, seed + chosen.n_seeds)
     cases = [
         Case(split, method, data, seed)
         for split, usual in chosen.methods.items()
-        for method in _known("methods", methods or usual, METHODS)
+        for method in check_names("methods", methods or usual, METHODS)
         for data in datasets
         for seed in seeds
     ]
@@ -248,11 +248,6 @@ def run(
     results.write(Path(output))
     write_page(results, Path(output))
     return results
-
-
-def _known(parameter: str, names: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Return names that are all known."""
-    return [lookup(parameter, name, {member: member for member in known}) for name in names]
 
 
 def make_results(rows: Sequence[Row], about: Mapping[str, Any]) -> Benchmark:

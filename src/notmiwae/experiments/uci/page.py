@@ -9,6 +9,7 @@ from typing import Any
 from notmiwae import report
 from notmiwae.experiments.baselines import BASELINES
 from notmiwae.experiments.benchmark import Benchmark
+from notmiwae.experiments.provenance import provenance
 from notmiwae.experiments.results import HELD_OUT, spread, write_text
 from notmiwae.experiments.uci import DEFAULT, LINEAR, TRANSDUCTIVE
 from notmiwae.report import figures, page
@@ -58,7 +59,7 @@ def make_page(results: Benchmark) -> Page:
         _choices(results),
         _method(results),
         _limits(),
-        _provenance(results),
+        provenance(results, _datasets(results)),
     ]
     return {
         "title": "What was above the mean, table by table?",
@@ -282,30 +283,10 @@ def _limits() -> Section:
     return {"title": "What this does not show", "blocks": [page.text(limits)]}
 
 
-def _provenance(results: Benchmark) -> Section:
-    """Return how to run it again."""
-    about = results.metadata
-    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-    minutes = about["duration_seconds"] / 60
-    facts = {
-        "Seeds": ", ".join(map(str, about["seeds"])) + ".",
-        "Versions": f"{versions}.",
-        "Machine": f"{about['platform']}, {about['cpu_count']} CPUs; {minutes:.0f} minutes of "
-        "fitting and filling in all, on one thread each.",
-        **{
-            data.capitalize(): f"{size['n_rows']} rows, {size['n_columns']} columns, "
-            f"{size['n_missing_cells']} missing cells. {size['source']}"
-            for data, size in about["data"].items()
-        },
-    }
+def _datasets(results: Benchmark) -> dict[str, str]:
+    """Describe each data set."""
     return {
-        "title": "Run it again",
-        "blocks": [
-            page.code(about["command"]),
-            page.terms(facts),
-            page.text(
-                "All numbers are in results.json and results.csv, next to this page. Rows that are "
-                "done are kept in rows.jsonl: an interrupted run goes on from there."
-            ),
-        ],
+        data.capitalize(): f"{size['n_rows']} rows, {size['n_columns']} columns, "
+        f"{size['n_missing_cells']} missing cells. {size['source']}"
+        for data, size in results.metadata["data"].items()
     }
