@@ -38,7 +38,7 @@ FAST = {
     "n_impute_samples": 5,
     "n_samples": 2,
     "hidden": (4,),
-    "n_restarts": 1,
+    "n_models": 1,
     "n_epochs": 1,
     "n_jobs": 1,
 }

@@ -78,7 +78,7 @@ def test_a_margin_chooses_by_the_bound_and_not_by_the_error():
 
 
 def test_the_study_writes_what_auto_would_do_at_every_margin(monkeypatch, tmp_path):
-    quick = {"max_steps": 3, "n_restarts": 1, "n_impute_samples": 5, "hidden": (4,)}
+    quick = {"max_steps": 3, "n_models": 1, "n_impute_samples": 5, "hidden": (4,)}
     monkeypatch.setitem(defaults.PRESETS, "quick", Preset(1, ("tiny",), quick))
     results = defaults.run("quick", tmp_path, n_jobs=1, methods=["column mean", *CANDIDATES])
     means = results.geometric_means()

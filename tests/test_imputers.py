@@ -26,7 +26,7 @@ SMALL = {
     "n_latent": 2,
     "n_samples": 2,
     "max_steps": 6,
-    "n_restarts": 2,
+    "n_models": 1,
     "n_impute_samples": 20,
     "random_state": 0,
 }
@@ -820,32 +820,19 @@ def test_rows_are_trained_on_or_held_out(monkeypatch):
     assert len(held_out) == pytest.approx(18, abs=9)
 
 
-def test_the_best_of_several_starts_goes_on(monkeypatch):
-    judged, trained = [], []
-
-    def fake_fit(model, *, max_steps, **settings):
-        (trained if max_steps == 10 else judged).append(model)
-        bound = [-3.0, -1.0, -2.0][len(judged) - 1]
-        return History([1], [bound], [bound], 1)
-
-    monkeypatch.setattr("notmiwae.imputers.fit", fake_fit)
-    imputer(n_restarts=3, max_steps=10).fit(table())
-    assert len(judged) == 3
-    assert trained == [judged[1]]
-
-
-def test_starts_differ_and_are_judged_after_a_fifth_of_the_steps(monkeypatch):
+def test_starts_differ_and_the_mechanism_waits_for_a_fifth_of_the_steps(monkeypatch):
     calls = []
 
     def fake_fit(model, *, max_steps, seed, **settings):
-        calls.append((max_steps, seed, model.encoder.direction.detach().clone()))
+        learns = all(parameter.requires_grad for parameter in model.mechanism.parameters())
+        calls.append((max_steps, learns, seed, model.encoder.direction.detach().clone()))
         return History([1], [0.0], [0.0], 1)
 
     monkeypatch.setattr("notmiwae.imputers.fit", fake_fit)
-    imputer(n_restarts=3, max_steps=50).fit(table())
-    assert [steps for steps, _, _ in calls] == [10, 10, 10, 50]
-    assert len({seed for _, seed, _ in calls[:3]}) == 3
-    assert not torch.equal(calls[0][2], calls[1][2])
+    imputer("self-masking", n_models=2, max_steps=50).fit(table())
+    assert [call[:2] for call in calls] == [(10, False), (50, True)] * 2
+    assert len({seed for _, _, seed, _ in calls}) == 2
+    assert not torch.equal(calls[0][3], calls[2][3])
 
 
 def test_only_the_chosen_mechanism_has_an_ensemble(monkeypatch):
@@ -879,5 +866,5 @@ def test_weight_decay_is_by_default_a_prior_against_the_rows(monkeypatch, given,
         return History([1], [0.0], [0.0], 1)
 
     monkeypatch.setattr("notmiwae.imputers.fit", fake_fit)
-    imputer(n_restarts=1, weight_decay=given).fit(table(n_rows=40))
-    assert seen == [used]
+    imputer(weight_decay=given).fit(table(n_rows=40))
+    assert seen == [used] * 2  # with and without the mechanism

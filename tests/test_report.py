@@ -72,7 +72,7 @@ def study(tmp_path_factory):
         max_steps=3,
         n_impute_samples=5,
         n_samples=2,
-        n_restarts=1,
+        n_models=1,
         hidden=(4,),
     )
     return results, (folder / "report.html").read_text(encoding="utf-8")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,14 +35,13 @@ Imputer = TypeVar("Imputer", bound="LatentVariableImputer")
 
 MECHANISM_NAMES = ["auto", *MECHANISMS]
 ESTIMATORS = [*imputation.MEANS, "median"]
-SCOUTED = 5
-"""A start is judged after one step in so many."""
+WARM_UP = 5
+"""The mechanism waits while the rest is trained for one step in so many."""
 
 PRIOR_ROWS = 300
 """Weight decay times the number of rows, unless it is given."""
 
 COUNTS = (
-    "n_restarts",
     "n_models",
     "n_samples",
     "max_steps",
@@ -408,30 +406,15 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
                 **{key: settings[key] for key in TRAINING if settings[key] is not None},
             },
         )
-        model = self._scout(name, seed, train)
-        history = train(
-            model,
-            seed=seed,
-            checkpoint=self.checkpoint and Path(self.checkpoint) / f"{name}-{index}.safetensors",
-        )
-        return model, history
-
-    def _scout(self, name: str, seed: int, train: Callable[..., History]) -> LatentVariableModel:
-        """Return the start that a short training finds best.
-
-        In which direction values go missing is decided early, and a wrong turn is seldom undone;
-        the bound tells it.
-        """
-        starts: list[tuple[float, LatentVariableModel]] = []
-        for restart in range(self.n_restarts):
-            own_seed = seed + 1000 * restart
-            with seeded(own_seed):
-                model = self._build(name).to(self.device_)
-            if self.n_restarts == 1:
-                return model
-            history = train(model, seed=own_seed, max_steps=max(1, self.max_steps // SCOUTED))
-            starts.append((history.final_bound, model))
-        return max(starts, key=itemgetter(0))[1]
+        with seeded(seed):
+            model = self._build(name).to(self.device_)
+        # In which direction values go missing is decided early, and a wrong turn is seldom undone:
+        # so the rest is to know what a missing value would be before the mechanism learns from it.
+        model.mechanism.requires_grad_(False)
+        train(model, seed=seed, max_steps=max(1, self.max_steps // WARM_UP))
+        model.mechanism.requires_grad_(True)
+        file = self.checkpoint and Path(self.checkpoint) / f"{name}-{index}.safetensors"
+        return model, train(model, seed=seed, checkpoint=file)
 
     def _to_model(self, x: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return zero-filled values and mask of rows for a fitted model."""
@@ -539,7 +522,7 @@ class NotMIWAEImputer(LatentVariableImputer):
     n_samples : int, default 5
         Importance samples in training, K.
     max_steps : int, default 1000
-        Optimiser steps.
+        Optimiser steps, after a fifth as many in which the mechanism waits.
     batch_size : int, default 128
     learning_rate : float, default 1e-2
     mechanism_rate : float, default 10
@@ -555,11 +538,8 @@ class NotMIWAEImputer(LatentVariableImputer):
         Largest norm of a gradient.
     validation_fraction : float, default 0.2
         Share of rows held out, to choose the weights that are kept and, for 'auto', the mechanism.
-    n_restarts : int, default 6
-        Starts that are trained for a fifth of `max_steps`, and of which the best goes on: in which
-        direction values go missing is decided early. 1 trains without such a choice.
-    n_models : int, default 1
-        Models that are trained, each with held-out rows and noise of its own, and averaged.
+    n_models : int, default 3
+        Models that are trained, each with a start and held-out rows of its own, and averaged.
     evaluate_every : int, default 100
         Steps between looks at the held-out rows.
     patience : int, optional
@@ -639,8 +619,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         schedule: Any = "one-cycle",
         clip_norm: float = 10.0,
         validation_fraction: float = 0.2,
-        n_restarts: int = 6,
-        n_models: int = 1,
+        n_models: int = 3,
         evaluate_every: int = 100,
         patience: int | None = None,
         n_impute_samples: int = 1000,
@@ -675,7 +654,6 @@ class NotMIWAEImputer(LatentVariableImputer):
         self.schedule = schedule
         self.clip_norm = clip_norm
         self.validation_fraction = validation_fraction
-        self.n_restarts = n_restarts
         self.n_models = n_models
         self.evaluate_every = evaluate_every
         self.patience = patience
@@ -723,8 +701,7 @@ class MIWAEImputer(LatentVariableImputer):
         schedule: Any = "one-cycle",
         clip_norm: float = 10.0,
         validation_fraction: float = 0.2,
-        n_restarts: int = 6,
-        n_models: int = 1,
+        n_models: int = 3,
         evaluate_every: int = 100,
         patience: int | None = None,
         n_impute_samples: int = 1000,
@@ -755,7 +732,6 @@ class MIWAEImputer(LatentVariableImputer):
         self.schedule = schedule
         self.clip_norm = clip_norm
         self.validation_fraction = validation_fraction
-        self.n_restarts = n_restarts
         self.n_models = n_models
         self.evaluate_every = evaluate_every
         self.patience = patience

@@ -262,6 +262,10 @@ class SelfMasking(ColumnwiseMechanism):
         return super().tilt(observation, distribution, x)
 
 
+NEARLY_FLAT = -3.0
+"""Start of a slope of known sign, through softplus: what it is told, data must still confirm."""
+
+
 class SelfMaskingKnown(SelfMasking):
     """Missing above (sign +1) or below (sign -1) a threshold.
 
@@ -294,6 +298,7 @@ class SelfMaskingKnown(SelfMasking):
                 f"for each of the {n_features} columns; got {sign!r}"
             )
         self.register_buffer("sign", signs.expand(n_features).clone())
+        nn.init.constant_(self.weight, NEARLY_FLAT)
 
     @property
     def slope(self) -> Tensor:
