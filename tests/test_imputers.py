@@ -61,15 +61,8 @@ def assert_imputed(filled, x):
 
 @parametrize_with_checks(
     [
-        NotMIWAEImputer(
-            "self-masking",
-            max_steps=5,
-            n_samples=2,
-            n_impute_samples=20,
-            hidden=(8,),
-            random_state=0,
-        ),
-        MIWAEImputer(max_steps=5, n_samples=2, n_impute_samples=20, hidden=(8,), random_state=0),
+        NotMIWAEImputer("self-masking", **SMALL),
+        MIWAEImputer(**SMALL),
     ]
 )
 def test_the_imputers_keep_scikit_learns_conventions(estimator, check):

@@ -25,6 +25,7 @@ SMALL = {
     "n_latent": 2,
     "n_samples": 2,
     "max_steps": 6,
+    "n_models": 1,
     "n_impute_samples": 15,
     "random_state": 0,
 }

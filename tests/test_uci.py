@@ -23,7 +23,7 @@ from notmiwae.experiments.uci import DEFAULT, LINEAR, TRANSDUCTIVE, Case
 from notmiwae.experiments.uci import page as uci_page
 from notmiwae.report import figures
 
-FAST = {"max_steps": 3, "n_impute_samples": 5, "n_samples": 2, "hidden": (4,)}
+FAST = {"max_steps": 3, "n_models": 1, "n_impute_samples": 5, "n_samples": 2, "hidden": (4,)}
 METHODS = ["column mean", "MIWAE", "MIWAE, linear decoder", DEFAULT]
 TABLE_1 = """
 PPCA                               1.39 1.61 1.61 1.57 1.67 0.90

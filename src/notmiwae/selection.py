@@ -2,8 +2,8 @@
 
 Columnwise mechanisms are integrated exactly, and all of them explain the mask, so that their
 bounds on held-out rows can be compared. Flexibility has to pay: a mechanism replaces a simpler one
-only if it gains `MARGIN` nats per row and column with missing values. Where nothing is gained by
-looking at a cell's own value, values are taken to be missing at random.
+only if it gains its margin, in nats per row and column with missing values. Where nothing is gained
+by looking at a cell's own value, values are taken to be missing at random.
 
 The comparison can tell shapes apart only as far as the model of the data is right; it is no test
 of missingness at random, which no data can settle.
@@ -21,14 +21,15 @@ from notmiwae.mechanisms import (
     SelfMaskingSpline,
 )
 
-MARGIN = 0.04
-
 CANDIDATES = {
     "at-random": partial(AtRandom, context=True),
     "self-masking": SelfMasking,
     "self-masking-spline": SelfMaskingSpline,
 }
 """Simplest first."""
+
+MARGINS = {"self-masking": 0.01, "self-masking-spline": 0.04}
+"""What each has to gain over a simpler one. A threshold is believed on less than a bend is."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,14 @@ class Selection:
     ----------
     bounds : dict
         Mean bound per held-out row of each mechanism, in nats, simplest first.
-    margin : float
+    margins : dict
         Gain per row that a mechanism needs to replace a simpler one.
     chosen : str
         Name of the mechanism that was kept.
     """
 
     bounds: dict[str, float]
-    margin: float
+    margins: dict[str, float]
     chosen: str
 
     def __str__(self) -> str:
@@ -57,13 +58,16 @@ class Selection:
             for name, bound in self.bounds.items()
             if name != self.chosen
         )
+        needs = ", ".join(f"{name} {margin:.2f}" for name, margin in self.margins.items())
         return (
             f"{self.chosen}; held-out nats per row of the others against it: {gains}; "
-            f"a more flexible one needs {self.margin:.2f} more"
+            f"needed to replace a simpler one: {needs}"
         )
 
 
-def select(bounds: Mapping[str, float], n_columns: int, margin: float = MARGIN) -> Selection:
+def select(
+    bounds: Mapping[str, float], n_columns: int, margins: Mapping[str, float] = MARGINS
+) -> Selection:
     """Choose among mechanisms, simplest first, by their held-out bounds.
 
     Parameters
@@ -72,12 +76,12 @@ def select(bounds: Mapping[str, float], n_columns: int, margin: float = MARGIN) 
         Mean bound per held-out row of each mechanism.
     n_columns : int
         Columns with missing values.
-    margin : float
-        Nats per row and column that a more flexible mechanism has to gain.
+    margins : mapping
+        Nats per row and column that each but the simplest has to gain.
     """
-    needed = margin * n_columns
+    needed = {name: margins[name] * n_columns for name in list(bounds)[1:]}
     chosen = next(iter(bounds))
-    for name, bound in bounds.items():
-        if bound > bounds[chosen] + needed:
+    for name, margin in needed.items():
+        if bounds[name] > bounds[chosen] + margin:
             chosen = name
     return Selection(dict(bounds), needed, chosen)

@@ -2,7 +2,7 @@
 
 Mechanisms: each candidate of ``mechanism="auto"`` is fitted to every table and deletion, and its
 bound on held-out rows is kept beside its error. What ``auto`` would choose follows from the bounds
-alone, so that its margin, the nats per row and column that a more flexible mechanism has to gain,
+alone, so that its margins, the nats per row and column that a more flexible mechanism has to gain,
 can be judged at several values without another fit. Settings: one at a time is changed from the
 default, with the straight-line mechanism. One model is trained, unless the setting says more.
 
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import combinations_with_replacement
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any, NamedTuple
@@ -28,11 +29,12 @@ from notmiwae.experiments.development import DELETIONS, TABLES, make_problem
 from notmiwae.experiments.results import KeptRows, Results, Row, align, describe_run
 from notmiwae.experiments.runner import Task, side_by_side
 from notmiwae.mechanisms import SelfMasking
-from notmiwae.selection import CANDIDATES, MARGIN, select
+from notmiwae.selection import CANDIDATES, MARGINS, select
 from notmiwae.validation import lookup
 
 TITLE = "Geometric mean over the development tables of the RMSE over missing cells"
-MARGINS = (0.0, 0.02, 0.04, 0.06, 0.1, 0.2)
+STEPS = (0.0, 0.01, 0.02, 0.04, 0.08)
+"""Margins for a threshold and for a bend."""
 
 STRAIGHT = "self-masking"
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -169,9 +171,9 @@ def run(
     kept = KeptRows(Path(output, "rows.jsonl"), settings=chosen.settings)
     tasks = [Task(str(case), partial(compute, case, chosen.settings)) for case in cases]
     fitted = side_by_side(tasks, n_jobs, progress, kept)
-    rows = [*fitted, *(row for margin in MARGINS for row in selected(fitted, margin))]
+    rows = [*fitted, *(row for margins in judged() for row in selected(fitted, margins))]
     duration = sum(row.seconds for row in fitted)
-    about = describe_run(seeds, duration, preset=preset, margin=MARGIN, tables=chosen.tables)
+    about = describe_run(seeds, duration, preset=preset, margins=MARGINS, tables=chosen.tables)
     results = DefaultsResults("defaults", TITLE, rows, about)
     results.write(Path(output))
     return results
@@ -195,8 +197,14 @@ def compute(case: Case, settings: Mapping[str, Any]) -> Row:
     return Row(case.method, case.table, case.seed, case.deletion, scores, seconds, notes)
 
 
-def selected(rows: Sequence[Row], margin: float) -> Iterator[Row]:
-    """Yield what ``auto`` imputes with a margin: the row of the candidate that it chooses."""
+def judged() -> Iterator[dict[str, float]]:
+    """Yield the margins that are judged: a bend needs at least what a threshold does."""
+    for straight, bent in combinations_with_replacement(STEPS, 2):
+        yield dict(zip(MARGINS, (straight, bent), strict=True))
+
+
+def selected(rows: Sequence[Row], margins: Mapping[str, float]) -> Iterator[Row]:
+    """Yield what ``auto`` imputes with these margins: the row of the candidate that it chooses."""
     problems: dict[tuple[str, str, int], dict[str, Row]] = {}
     for row in rows:
         if row.method in CANDIDATES:
@@ -206,8 +214,8 @@ def selected(rows: Sequence[Row], margin: float) -> Iterator[Row]:
         ordered = {name: candidates[name] for name in CANDIDATES if name in candidates}
         bounds = {name: row.metrics["bound"] for name, row in ordered.items()}
         n_columns = int(next(iter(ordered.values())).metrics["n_columns"])
-        chosen = select(bounds, n_columns, margin).chosen
+        chosen = select(bounds, n_columns, margins).chosen
         seconds = sum(row.seconds for row in ordered.values())
         scores = {"rmse": candidates[chosen].metrics["rmse"]}
-        name = f"auto, margin {margin:.2f}"
+        name = "auto, margins " + " and ".join(f"{margin:.2f}" for margin in margins.values())
         yield Row(name, data, seed, split, scores, round(seconds, 2), (f"chose {chosen}",))
