@@ -861,3 +861,13 @@ def test_weight_decay_is_by_default_a_prior_against_the_rows(monkeypatch, given,
     monkeypatch.setattr("notmiwae.imputers.fit", fake_fit)
     imputer(weight_decay=given).fit(table(n_rows=40))
     assert seen == [used] * 2  # with and without the mechanism
+
+
+@pytest.mark.parametrize("scale", ["column", "network", "shared"])
+def test_a_crowd_at_one_value_is_no_spike(scale):
+    x = table(n_rows=60)
+    x[:40, 2] = 0.0
+    model = imputer(scale=scale, scale_floor=0.02).fit(x).model_
+    floor = model.observation.scale_floor
+    assert floor.tolist() == pytest.approx([0.02, 0.02, 40 / 60])
+    assert (model.observation(torch.randn(50, 2)).scale > floor).all()

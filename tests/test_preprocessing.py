@@ -118,3 +118,9 @@ def test_a_far_out_value_is_finite_to_the_model(value):
     assert torch.isfinite(values.square()).all()
     assert values[0, 0] > 100
     assert values[0, 1] < -100
+
+
+def test_crowding_is_the_share_of_the_most_frequent_observed_value():
+    x = np.array([[0, 1.0], [0, 2], [0, 3], [5, 4], [np.nan, 5]])
+    assert Standardiser().fit(x).crowding.tolist() == [0.75, 0.2]
+    assert Standardiser(scale=False).fit(x).crowding.tolist() == [0, 0]

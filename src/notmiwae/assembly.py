@@ -19,6 +19,8 @@ from notmiwae.preprocessing import Standardiser
 from notmiwae.validation import resolve
 
 MAX_LATENT = 20
+CROWDED = 0.25
+"""A column is crowded if one value is so large a share of what is observed of it."""
 
 
 def build_model(
@@ -72,10 +74,21 @@ def build_observation(
     family = resolve("observation", settings["observation"], OBSERVATIONS)
     options: dict[str, Any] = {}
     if isinstance(settings["observation"], str) and issubclass(family, LocationScale):
-        options = {key: settings[key] for key in ("scale", "scale_floor")}
+        floor = scale_floor(settings["scale_floor"], preprocessing)
+        options = {"scale": settings["scale"], "scale_floor": floor}
     if family is TruncatedNormal:
         options |= standardised_bounds(settings["bounds"], preprocessing)
     return family(len(preprocessing.mean), decoder, **options)
+
+
+def scale_floor(least: float, preprocessing: Standardiser) -> np.ndarray:
+    """Return the least scale of each column: in a crowded one, as much as its crowd's share.
+
+    A density rewards a spike at a value that many rows share, such as zero, by more than all the
+    rest of the column can outweigh; and next to a spike, any missing value would do.
+    """
+    crowding = preprocessing.crowding
+    return np.where(crowding >= CROWDED, np.maximum(crowding, least), least)
 
 
 def standardised_bounds(bounds: Any, preprocessing: Standardiser) -> dict[str, np.ndarray]:

@@ -505,7 +505,8 @@ class NotMIWAEImputer(LatentVariableImputer):
     scale : {'column', 'network', 'shared'}, default 'column'
         Whether its scale is one per column, a function of the latents, or one for all.
     scale_floor : float, default 0.01
-        Least scale, in standard deviations of a column.
+        Least scale, in standard deviations of a column. A column in which one value makes a share
+        of more than a quarter of what is observed has that share as its least scale.
     bounds : pair, optional
         Low and high for 'truncated-normal', numbers or one of each per column, in table units.
     encoder : str or callable, default 'product-of-experts'

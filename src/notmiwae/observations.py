@@ -21,6 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli as BernoulliDistribution
@@ -83,11 +84,12 @@ class LocationScale(Observation):
         See `Observation`.
     scale : {'column', 'network', 'shared'}
         The scale is one per column, a function of z (as published), or one for all columns.
-    scale_floor : float
+    scale_floor : float or array of shape (D,)
         Least scale, in standard deviations of a column's observed values.
     """
 
     n_spread: ClassVar[int] = 1
+    scale_floor: Tensor
 
     def __init__(
         self,
@@ -95,13 +97,15 @@ class LocationScale(Observation):
         decoder: Decoder,
         *,
         scale: str = "column",
-        scale_floor: float = SCALE_FLOOR,
+        scale_floor: Any = SCALE_FLOOR,
     ) -> None:
         super().__init__()
         widths = {"column": n_features, "network": 0, "shared": 1}
         width = lookup("scale", scale, widths)
-        check_number("scale_floor", scale_floor, above=0)
-        self.scale_floor = scale_floor
+        for least in np.ravel(scale_floor):
+            check_number("scale_floor", least, above=0)
+        floor = torch.as_tensor(scale_floor, dtype=torch.get_default_dtype()).expand(n_features)
+        self.register_buffer("scale_floor", floor.clone(), persistent=False)
         self.decoder = decoder(n_features * (1 if width else 1 + self.n_spread))
         self.spread = nn.Parameter(torch.zeros(self.n_spread, width)) if width else None
 
@@ -178,7 +182,7 @@ class TruncatedNormal(LocationScale):
         low: Any,
         high: Any,
         scale: str = "column",
-        scale_floor: float = SCALE_FLOOR,
+        scale_floor: Any = SCALE_FLOOR,
     ) -> None:
         super().__init__(n_features, decoder, scale=scale, scale_floor=scale_floor)
         for name, bound in {"low": low, "high": high}.items():

@@ -30,6 +30,8 @@ class Standardiser:
     modelled : bool array of shape (D,)
         Columns with an observed value at fit.
     mean, std : float array of shape (number of modelled columns,)
+    crowding : float array, likewise
+        Share of a column's observed values that its most frequent one has; 0 if not scaled.
     """
 
     def __init__(self, scale: bool = True) -> None:
@@ -39,11 +41,12 @@ class Standardiser:
         """Learn from values ``(N, D)`` with NaN where missing."""
         self.modelled = ~np.isnan(x).all(axis=0)
         width = int(self.modelled.sum())
-        self.mean, self.std = np.zeros(width), np.ones(width)
+        self.mean, self.std, self.crowding = np.zeros(width), np.ones(width), np.zeros(width)
         if self.scale:
             with np.errstate(over="ignore", invalid="ignore"):
                 scaler = StandardScaler().fit(x[:, self.modelled].astype(np.float64))
             self.mean, self.std = scaler.mean_, scaler.scale_
+            self.crowding = np.array([crowding(column) for column in x[:, self.modelled].T])
         if not np.isfinite(self.mean + self.std).all():
             raise ValueError("values are too large to have a finite variance: rescale the table")
         return self
@@ -64,3 +67,9 @@ class Standardiser:
         original = np.zeros((*values.shape[:-1], x.shape[-1]), dtype=x.dtype)
         original[..., self.modelled] = values.double().numpy() * self.std + self.mean
         return np.where(np.isnan(x), original, x)
+
+
+def crowding(values: np.ndarray) -> float:
+    """Return the share of the values ``(N,)`` that are not NaN which the most frequent one has."""
+    _, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+    return float(counts.max() / counts.sum())

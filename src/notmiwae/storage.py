@@ -18,7 +18,7 @@ from notmiwae.selection import Selection
 from notmiwae.training import History, seeded
 
 FILE = "imputer.json"
-SCALES = ("modelled", "mean", "std")
+SCALES = ("modelled", "mean", "std", "crowding")
 
 
 def save(imputer: Any, path: str | Path) -> None:
