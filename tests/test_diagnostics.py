@@ -66,7 +66,7 @@ def test_diagnosis_has_a_line_per_row():
 
 
 def test_models_that_disagree_are_not_trusted():
-    imputer = fitted(n_models=2)
+    imputer = fitted(n_models=2, validation_fraction=0.0)
     with torch.no_grad():
         imputer.models_[1].observation.decoder.terms[0].bias += 5
     with pytest.warns(UserWarning, match="models disagree.*sensitivity"):
@@ -127,7 +127,7 @@ def test_the_summary_gives_the_threshold_in_the_tables_units():
 
 
 def test_an_ensembles_summary_has_a_spread():
-    assert (fitted(n_models=2).mechanism_summary()["spread"] >= 0).all()
+    assert (fitted(n_models=2, validation_fraction=0.0).mechanism_summary()["spread"] >= 0).all()
     assert fitted().mechanism_summary()["spread"].isna().all()
 
 

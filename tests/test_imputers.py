@@ -828,26 +828,28 @@ def test_starts_differ_and_the_mechanism_waits_for_a_fifth_of_the_steps(monkeypa
     assert not torch.equal(calls[0][3], calls[2][3])
 
 
-def test_only_the_chosen_mechanism_has_an_ensemble(monkeypatch):
-    trained = []
+def test_models_that_took_a_wrong_turn_are_left_out(monkeypatch):
+    bounds = {
+        "at-random": [-1.0, -1.0, -1.0],
+        "self-masking": [0.0, 0.4, 0.35],
+        "self-masking-spline": [0.4, 0.3, 0.2],
+    }
 
     def train(self, name, index, values, mask):
-        trained.append((name, index))
-        with seeded(0):
+        with seeded(index):
             model = self._build(name)
-        bound = 9.0 if name == "self-masking" else 0.0
-        return model, History([1], [bound], [bound], 1)
+        return model, History([1], [0.0], [bounds[name][index]], 1)
 
     monkeypatch.setattr(NotMIWAEImputer, "_train", train)
-    fitted = imputer("auto", n_models=3).fit(table())
-    assert trained == [
-        ("at-random", 0),
-        ("self-masking", 0),
-        ("self-masking-spline", 0),
-        ("self-masking", 1),
-        ("self-masking", 2),
-    ]
-    assert len(fitted.models_) == len(fitted.histories_) == 3
+    fitted = imputer("auto", n_models=3).fit(table())  # holes in two columns
+    assert fitted.selection_.chosen == "self-masking"
+    assert fitted.selection_.bounds == {name: max(of) for name, of in bounds.items()}
+    assert [history.held_out_bound for history in fitted.histories_] == [0.4, 0.35]
+    assert len(fitted.models_) == 2
+
+
+def test_without_held_out_rows_every_model_is_kept():
+    assert len(imputer(n_models=2, validation_fraction=0.0).fit(table()).models_) == 2
 
 
 @pytest.mark.parametrize(("given", "used"), [(None, 300 / 40), (0.5, 0.5)])

@@ -98,14 +98,18 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         with seeded(self.seed_):
             example = self._build(next(iter(self._candidates())))
         self._check_support(example.to(self.device_).observation, values, mask)
-        trained = {name: self._train(name, 0, values, mask) for name in self._candidates()}
-        self.selection_ = select(
-            {name: history.held_out_bound for name, (_, history) in trained.items()},
-            n_columns=int((mask == 0).any(0).sum()),
-        )
-        chosen = self.selection_.chosen
-        others = (self._train(chosen, index, values, mask) for index in range(1, self.n_models))
-        self.models_, self.histories_ = map(list, zip(trained[chosen], *others, strict=True))
+        trained = {
+            name: [self._train(name, index, values, mask) for index in range(self.n_models)]
+            for name in self._candidates()
+        }
+        bounds = {
+            name: max(history.held_out_bound for _, history in runs)
+            for name, runs in trained.items()
+        }
+        self.selection_ = select(bounds, n_columns=int((mask == 0).any(0).sum()))
+        runs = trained[self.selection_.chosen]
+        kept = (run for run in runs if self.selection_.keeps(run[1].held_out_bound))
+        self.models_, self.histories_ = map(list, zip(*kept, strict=True))
         return self
 
     @property
@@ -389,9 +393,12 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
     def _train(
         self, name: str, index: int, values: Tensor, mask: Tensor
     ) -> tuple[LatentVariableModel, History]:
-        """Train one model; `index` gives it rows to hold out, and noise, of its own."""
+        """Train one model; `index` gives it a start and noise of its own.
+
+        All hold out the same rows, so that their bounds can be compared.
+        """
         seed = self.seed_ + index
-        with seeded(seed):
+        with seeded(self.seed_):
             held_out = (torch.rand(len(values)) < self.validation_fraction).to(self.device_)
         usable = 0 < held_out.sum() < len(values)
         settings = self._settings()
@@ -540,7 +547,9 @@ class NotMIWAEImputer(LatentVariableImputer):
     validation_fraction : float, default 0.2
         Share of rows held out, to choose the weights that are kept and, for 'auto', the mechanism.
     n_models : int, default 3
-        Models that are trained, each with a start and held-out rows of its own, and averaged.
+        Models that are trained with each mechanism, each from a start of its own, and averaged;
+        those whose held-out bound is far below the best one's are left out, since they took a
+        wrong turn.
     evaluate_every : int, default 100
         Steps between looks at the held-out rows.
     patience : int, optional

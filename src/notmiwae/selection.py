@@ -23,13 +23,16 @@ from notmiwae.mechanisms import (
 
 CANDIDATES = {
     "at-random": partial(AtRandom, context=True),
-    "self-masking": SelfMasking,
-    "self-masking-spline": SelfMaskingSpline,
+    "self-masking": partial(SelfMasking, context=True),
+    "self-masking-spline": partial(SelfMaskingSpline, context=True),
 }
-"""Simplest first."""
+"""Simplest first; each contains the one before, and all see the complete columns."""
 
-MARGINS = {"self-masking": 0.01, "self-masking-spline": 0.04}
+MARGINS = {"self-masking": 0.01, "self-masking-spline": 0.02}
 """What each has to gain over a simpler one. A threshold is believed on less than a bend is."""
+
+TOLERANCE = 0.05
+"""A model that misses so many nats per row and column, against another start, took a wrong turn."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,25 @@ class Selection:
     Attributes
     ----------
     bounds : dict
-        Mean bound per held-out row of each mechanism, in nats, simplest first.
+        Mean bound per held-out row of each mechanism, in nats, simplest first; that of its best
+        model.
     margins : dict
         Gain per row that a mechanism needs to replace a simpler one.
+    tolerance : float
+        Loss per row against the best model by which others are left out of an ensemble.
     chosen : str
         Name of the mechanism that was kept.
     """
 
     bounds: dict[str, float]
     margins: dict[str, float]
+    tolerance: float
     chosen: str
+
+    def keeps(self, bound: float) -> bool:
+        """Whether a model of the chosen mechanism with this bound is one to average over."""
+        # Without held-out rows all bounds are NaN, and nothing speaks against any model.
+        return not bound < self.bounds[self.chosen] - self.tolerance
 
     def __str__(self) -> str:
         if len(self.bounds) == 1:
@@ -84,4 +96,4 @@ def select(
     for name, margin in needed.items():
         if bounds[name] > bounds[chosen] + margin:
             chosen = name
-    return Selection(dict(bounds), needed, chosen)
+    return Selection(dict(bounds), needed, TOLERANCE * n_columns, chosen)

@@ -39,7 +39,7 @@ STEPS = (0.0, 0.01, 0.02, 0.04, 0.08)
 STRAIGHT = "self-masking"
 SETTINGS: dict[str, dict[str, Any]] = {
     "three models": {"n_models": 3},
-    "with context": {"mechanism": partial(SelfMasking, context=True)},
+    "without context": {"mechanism": SelfMasking},
     "linear decoder": {"decoder": "linear"},
     "weight decay 1, whatever N": {"weight_decay": 1.0},
     "weight decay 0.1, whatever N": {"weight_decay": 0.1},
