@@ -8,7 +8,7 @@ from notmiwae.experiments import defaults, development
 from notmiwae.experiments.defaults import Preset, selected
 from notmiwae.experiments.development import DELETIONS, make_problem
 from notmiwae.experiments.results import Row
-from notmiwae.selection import CANDIDATES, MARGINS
+from notmiwae.selection import CANDIDATES
 
 
 @pytest.fixture(autouse=True)
@@ -68,11 +68,12 @@ def test_a_margin_chooses_by_the_bound_and_not_by_the_error():
     rows = [
         candidate("at-random", 0.9, -5.00),
         candidate("self-masking", 0.1, -4.97),
+        candidate("self-masking, in context", 0.3, -4.975),
         candidate("self-masking-spline", 2.0, -4.80),
         Row("MICE", "tiny", 0, "middle", {"rmse": 0.05}, 1.0),
     ]
     margins = [(0.0, 0.0), (0.0, 0.05), (0.01, 0.1), (0.05, 0.2)]
-    chosen = [next(selected(rows, dict(zip(MARGINS, pair, strict=True)))) for pair in margins]
+    chosen = [next(selected(rows, *pair)) for pair in margins]
     assert [row.metrics["rmse"] for row in chosen] == [2.0, 2.0, 0.1, 0.9]
     assert chosen[-1].notes == ("chose at-random",)
     assert chosen[-1].seconds == len(CANDIDATES)

@@ -492,9 +492,9 @@ class NotMIWAEImputer(LatentVariableImputer):
     Parameters
     ----------
     mechanism : str or callable, default 'auto'
-        Why values are missing: 'auto' (whichever of 'at-random', 'self-masking' and
-        'self-masking-spline' explains held-out rows best, with what complete columns say of the
-        mask taken into account; three trainings), 'at-random' (for other reasons than the value
+        Why values are missing: 'auto' (whichever of 'at-random', 'self-masking', with and without
+        what complete columns say of the mask, and 'self-masking-spline' explains held-out rows
+        best; each is trained), 'at-random' (for other reasons than the value
         itself), 'ignorable' (the same, not modelled), 'self-masking' (above or below a
         threshold, data decide), 'self-masking-known' (on the side that `sign` gives),
         'self-masking-quadratic' (also in the tails or in the middle), 'self-masking-spline' (any
@@ -546,7 +546,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         Largest norm of a gradient.
     validation_fraction : float, default 0.2
         Share of rows held out, to choose the weights that are kept and, for 'auto', the mechanism.
-    n_models : int, default 3
+    n_models : int, default 2
         Models that are trained with each mechanism, each from a start of its own, and averaged;
         those whose held-out bound is far below the best one's are left out, since they took a
         wrong turn.
@@ -629,7 +629,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         schedule: Any = "one-cycle",
         clip_norm: float = 10.0,
         validation_fraction: float = 0.2,
-        n_models: int = 3,
+        n_models: int = 2,
         evaluate_every: int = 100,
         patience: int | None = None,
         n_impute_samples: int = 1000,
@@ -711,7 +711,7 @@ class MIWAEImputer(LatentVariableImputer):
         schedule: Any = "one-cycle",
         clip_norm: float = 10.0,
         validation_fraction: float = 0.2,
-        n_models: int = 3,
+        n_models: int = 2,
         evaluate_every: int = 100,
         patience: int | None = None,
         n_impute_samples: int = 1000,

@@ -2,8 +2,12 @@
 
 Columnwise mechanisms are integrated exactly, and all of them explain the mask, so that their
 bounds on held-out rows can be compared. Flexibility has to pay: a mechanism replaces a simpler one
-only if it gains its margin, in nats per row and column with missing values. Where nothing is gained
-by looking at a cell's own value, values are taken to be missing at random.
+only if it gains its margin, in nats per row and column with missing values.
+
+Values go missing *at random* where other columns say what is missing. That other columns say
+something of it does not mean that the value itself says nothing, since they resemble it: so "at
+random" is compared with a mechanism that sees the value *as well*. Where that gains nothing, values
+are taken to be missing at random.
 
 The comparison can tell shapes apart only as far as the model of the data is right; it is no test
 of missingness at random, which no data can settle.
@@ -23,13 +27,18 @@ from notmiwae.mechanisms import (
 
 CANDIDATES = {
     "at-random": partial(AtRandom, context=True),
-    "self-masking": partial(SelfMasking, context=True),
-    "self-masking-spline": partial(SelfMaskingSpline, context=True),
+    "self-masking": SelfMasking,
+    "self-masking, in context": partial(SelfMasking, context=True),
+    "self-masking-spline": SelfMaskingSpline,
 }
-"""Simplest first; each contains the one before, and all see the complete columns."""
+"""In the order in which they are considered."""
 
-MARGINS = {"self-masking": 0.01, "self-masking-spline": 0.02}
-"""What each has to gain over a simpler one. A threshold is believed on less than a bend is."""
+MARGINS = {
+    "self-masking": 0.01,
+    "self-masking, in context": 0.01,
+    "self-masking-spline": 0.02,
+}
+"""What each has to gain over what was chosen before it."""
 
 TOLERANCE = 0.05
 """A model that misses so many nats per row and column, against another start, took a wrong turn."""
@@ -42,10 +51,10 @@ class Selection:
     Attributes
     ----------
     bounds : dict
-        Mean bound per held-out row of each mechanism, in nats, simplest first; that of its best
-        model.
+        Mean bound per held-out row of each mechanism, in nats, in the order in which they are
+        considered; that of its best model.
     margins : dict
-        Gain per row that a mechanism needs to replace a simpler one.
+        Gain per row that a mechanism needs to replace what was chosen before it.
     tolerance : float
         Loss per row against the best model by which others are left out of an ensemble.
     chosen : str
@@ -73,14 +82,14 @@ class Selection:
         needs = ", ".join(f"{name} {margin:.2f}" for name, margin in self.margins.items())
         return (
             f"{self.chosen}; held-out nats per row of the others against it: {gains}; "
-            f"needed to replace a simpler one: {needs}"
+            f"needed to replace those before it: {needs}"
         )
 
 
 def select(
     bounds: Mapping[str, float], n_columns: int, margins: Mapping[str, float] = MARGINS
 ) -> Selection:
-    """Choose among mechanisms, simplest first, by their held-out bounds.
+    """Choose among mechanisms, in their order, by their held-out bounds.
 
     Parameters
     ----------
@@ -89,7 +98,7 @@ def select(
     n_columns : int
         Columns with missing values.
     margins : mapping
-        Nats per row and column that each but the simplest has to gain.
+        Nats per row and column that each but the first has to gain.
     """
     needed = {name: margins[name] * n_columns for name in list(bounds)[1:]}
     chosen = next(iter(bounds))

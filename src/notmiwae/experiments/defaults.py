@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import combinations_with_replacement
+from itertools import product
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any, NamedTuple
@@ -28,18 +28,16 @@ from notmiwae.experiments.baselines import BASELINES, fit_quietly
 from notmiwae.experiments.development import DELETIONS, TABLES, make_problem
 from notmiwae.experiments.results import KeptRows, Results, Row, align, describe_run
 from notmiwae.experiments.runner import Task, side_by_side
-from notmiwae.mechanisms import SelfMasking
 from notmiwae.selection import CANDIDATES, MARGINS, select
 from notmiwae.validation import lookup
 
 TITLE = "Geometric mean over the development tables of the RMSE over missing cells"
 STEPS = (0.0, 0.01, 0.02, 0.04, 0.08)
-"""Margins for a threshold and for a bend."""
+"""Margins that are judged."""
 
 STRAIGHT = "self-masking"
 SETTINGS: dict[str, dict[str, Any]] = {
     "three models": {"n_models": 3},
-    "without context": {"mechanism": SelfMasking},
     "linear decoder": {"decoder": "linear"},
     "weight decay 1, whatever N": {"weight_decay": 1.0},
     "weight decay 0.1, whatever N": {"weight_decay": 0.1},
@@ -171,7 +169,7 @@ def run(
     kept = KeptRows(Path(output, "rows.jsonl"), settings=chosen.settings)
     tasks = [Task(str(case), partial(compute, case, chosen.settings)) for case in cases]
     fitted = side_by_side(tasks, n_jobs, progress, kept)
-    rows = [*fitted, *(row for margins in judged() for row in selected(fitted, margins))]
+    rows = [*fitted, *(row for pair in product(STEPS, repeat=2) for row in selected(fitted, *pair))]
     duration = sum(row.seconds for row in fitted)
     about = describe_run(seeds, duration, preset=preset, margins=MARGINS, tables=chosen.tables)
     results = DefaultsResults("defaults", TITLE, rows, about)
@@ -197,14 +195,12 @@ def compute(case: Case, settings: Mapping[str, Any]) -> Row:
     return Row(case.method, case.table, case.seed, case.deletion, scores, seconds, notes)
 
 
-def judged() -> Iterator[dict[str, float]]:
-    """Yield the margins that are judged: a bend needs at least what a threshold does."""
-    for straight, bent in combinations_with_replacement(STEPS, 2):
-        yield dict(zip(MARGINS, (straight, bent), strict=True))
+def selected(rows: Sequence[Row], value: float, bend: float) -> Iterator[Row]:
+    """Yield what ``auto`` imputes: the row of the candidate that it chooses.
 
-
-def selected(rows: Sequence[Row], margins: Mapping[str, float]) -> Iterator[Row]:
-    """Yield what ``auto`` imputes with these margins: the row of the candidate that it chooses."""
+    Its margins are `bend` for a spline, and `value` for the others that see a cell's own value.
+    """
+    margins = dict.fromkeys(MARGINS, value) | {"self-masking-spline": bend}
     problems: dict[tuple[str, str, int], dict[str, Row]] = {}
     for row in rows:
         if row.method in CANDIDATES:
@@ -217,5 +213,5 @@ def selected(rows: Sequence[Row], margins: Mapping[str, float]) -> Iterator[Row]
         chosen = select(bounds, n_columns, margins).chosen
         seconds = sum(row.seconds for row in ordered.values())
         scores = {"rmse": candidates[chosen].metrics["rmse"]}
-        name = "auto, margins " + " and ".join(f"{margin:.2f}" for margin in margins.values())
+        name = f"auto, margins {value:.2f} and {bend:.2f}"
         yield Row(name, data, seed, split, scores, round(seconds, 2), (f"chose {chosen}",))
