@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 import notmiwae
-from notmiwae import NotMIWAEImputer, cli
+from notmiwae import NotMIWAEImputer
 from notmiwae.amputation import AMPUTATIONS
-from notmiwae.cli import main
+from notmiwae.cli import impute, main, reproduce
 from notmiwae.imputers import ESTIMATORS
 from notmiwae.mechanisms import MECHANISMS
 from notmiwae.observations import OBSERVATIONS
@@ -115,7 +115,7 @@ class TestImpute:
 
             __init__ = NotMIWAEImputer.__init__
 
-        monkeypatch.setattr(cli, "NotMIWAEImputer", Noted)
+        monkeypatch.setattr(impute, "NotMIWAEImputer", Noted)
         arguments = "--mechanism self-masking-known --sign -1 --observation truncated-normal"
         arguments += " --bounds 0,300 --estimator median --steps 7 --seed 3 --columns age,weight"
         assert main(["impute", "holes.csv", "-o", "a.csv", *arguments.split()]) == 0
@@ -228,7 +228,7 @@ class TestReproduce:
             (arguments["output"] / "report.html").write_text("")
             return SimpleNamespace(table=lambda: "the table")
 
-        monkeypatch.setattr(cli, "_studies", lambda: {"trial": study})
+        monkeypatch.setattr(reproduce, "find_studies", lambda: {"trial": study})
         return asked
 
     def test_runs_the_study_and_prints_its_table(self, folder, asked, capsys):
@@ -248,7 +248,7 @@ class TestReproduce:
         def study(**_):
             raise ImportError("the page needs jinja2: pip install 'notmiwae[report]'")
 
-        monkeypatch.setattr(cli, "_studies", lambda: {"trial": study})
+        monkeypatch.setattr(reproduce, "find_studies", lambda: {"trial": study})
         assert main(["reproduce", "trial"]) == 2
         assert "notmiwae[report]" in capsys.readouterr().err
 
@@ -269,6 +269,18 @@ class TestHelp:
         assert "examples:" in said
         lines = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line.strip()}
         assert all(lines.get(name) for name in names)
+
+    def test_does_not_wait_for_torch(self):
+        source = str(Path(notmiwae.__file__).parents[1])
+        script = "import sys; import notmiwae.cli as c; c.build_parser().format_help();"
+        script += "print({'torch', 'numpy', 'pandas'} & {*sys.modules})"
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONPATH": source},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.stdout, done.stderr) == ("set()\n", "")
 
     def test_version(self, capsys):
         with pytest.raises(SystemExit):

@@ -1,7 +1,23 @@
 """Imputation of values that are missing not at random, with deep latent variable models."""
 
-from notmiwae.imputers import MIWAEImputer, NotMIWAEImputer
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from notmiwae.imputers import MIWAEImputer, NotMIWAEImputer
 
 __version__ = "0.1.0"
 
 __all__ = ["MIWAEImputer", "NotMIWAEImputer"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch, which takes seconds, only for those who impute: not for a line of help."""
+    if name in __all__:
+        from notmiwae import imputers
+
+        return getattr(imputers, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

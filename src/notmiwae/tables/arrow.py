@@ -1,0 +1,158 @@
+"""Parquet files, by pyarrow, which need not be there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from notmiwae.tables.column import Column, Floats, TableError, check_distinct
+from notmiwae.tables.quoting import quoted
+from notmiwae.tables.style import Style
+
+
+class ArrowColumn(Column):
+    """A column of a Parquet file.
+
+    Parameters
+    ----------
+    name : str
+    data : pyarrow.ChunkedArray
+    label : bool
+        The column holds row labels.
+    """
+
+    def __init__(self, name: str, data: Any, label: bool = False) -> None:
+        self.name, self.data, self.label = name, data, label
+        self.missing = data.is_null(nan_is_null=True).to_numpy().astype(bool)
+
+    @property
+    def obstacle(self) -> str:
+        """See `Column`."""
+        types, kind = pyarrow_or_advice().types, self.data.type
+        if self.label:
+            return "it holds row labels"
+        if self.missing.all():
+            return "it is empty"
+        numeric = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+        return "" if numeric else f"it holds {_plain_name(kind)}"
+
+    @cached_property
+    def numbers(self) -> Floats:
+        """See `Column`."""
+        if self.missing.all():  # of any type
+            return np.full(len(self.missing), np.nan)
+        values: Floats = self.data.cast(pyarrow_or_advice().float64(), safe=False).to_numpy()
+        return values
+
+    def updated(self, values: Floats) -> ArrowColumn:
+        pyarrow = pyarrow_or_advice()
+        changed, deleted = self.changed(values), np.isnan(values)
+        data = self.data
+        if (changed & ~deleted).any():
+            data = self._as_floats()
+        # Cells that stay are masked, too, so that nothing is converted in vain.
+        new = pyarrow.array(values, mask=deleted | ~changed).cast(data.type, safe=False)
+        data = pyarrow.compute.if_else(pyarrow.array(changed), new, data)
+        return ArrowColumn(self.name, pyarrow.chunked_array(data), self.label)
+
+    def _as_floats(self) -> Any:
+        pyarrow = pyarrow_or_advice()
+        if self.data.type in (pyarrow.float32(), pyarrow.float64()):
+            return self.data
+        if self.missing.all():
+            return pyarrow.chunked_array([pyarrow.nulls(len(self.missing), pyarrow.float64())])
+        try:
+            return self.data.cast(pyarrow.float64())
+        except pyarrow.ArrowInvalid:
+            raise TableError(
+                f"column {self.name!r} holds whole numbers beyond 2^53, which would not stay "
+                "exact beside filled values: leave it out by naming the other columns"
+            ) from None
+
+    def as_text(self) -> Sequence[str]:
+        pyarrow = pyarrow_or_advice()
+        try:
+            texts = self.data.cast(pyarrow.string()).to_pylist()
+        except pyarrow.ArrowException:
+            raise TableError(
+                f"column {self.name!r} holds {self.data.type}, which a CSV file cannot: "
+                "write a .parquet file"
+            ) from None
+        return [quoted("" if text is None else text) for text in texts]
+
+    def as_arrow(self) -> Any:
+        return self.data
+
+
+def pyarrow_or_advice() -> Any:
+    """Return pyarrow, or say how to install it."""
+    try:
+        import pyarrow
+        import pyarrow.compute
+        import pyarrow.parquet
+    except ImportError as error:
+        raise TableError(
+            "Parquet files need pyarrow, which is not installed: pip install 'notmiwae[parquet]'"
+        ) from error
+    return pyarrow
+
+
+def read_parquet(path: Path) -> tuple[Sequence[Column], Style]:
+    """Read the columns of a Parquet file, and its style."""
+    pyarrow = pyarrow_or_advice()
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            table = file.read()
+    except pyarrow.ArrowException as error:
+        raise TableError(f"{path} is no intact Parquet file ({error}): write it again") from error
+    names = table.column_names
+    if not names:
+        raise TableError(f"{path} has no columns: there is nothing to work on")
+    check_distinct(path, names)
+    labels = _pandas_metadata(table.schema.metadata).get("index_columns", [])
+    columns = [ArrowColumn(name, table[name], label=name in labels) for name in names]
+    return columns, Style(metadata=table.schema.metadata or {})
+
+
+def _plain_name(kind: Any) -> str:
+    """Name an Arrow type for people."""
+    types = pyarrow_or_advice().types
+    names = {
+        "text": types.is_string(kind) or types.is_large_string(kind),
+        "categories": types.is_dictionary(kind),
+        "true and false": types.is_boolean(kind),
+        "dates or times": types.is_temporal(kind),
+    }
+    return next((name for name, fits in names.items() if fits), str(kind))
+
+
+def _pandas_metadata(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
+    """What pandas notes in a Parquet file: which columns were the index, and what types it had."""
+    try:
+        return dict(json.loads((metadata or {}).get(b"pandas", b"{}")))
+    except (TypeError, ValueError):
+        return {}
+
+
+def _updated_metadata(metadata: dict[bytes, bytes], schema: Any) -> dict[bytes, bytes]:
+    """Note the type of columns that have become floats, or pandas would turn them back."""
+    noted = _pandas_metadata(metadata)
+    for column in noted.get("columns", []):
+        index = schema.get_field_index(column.get("field_name") or "")
+        became_float = index >= 0 and schema.types[index] == pyarrow_or_advice().float64()
+        if became_float and column.get("pandas_type") != "float64":
+            column.update(pandas_type="float64", numpy_type="float64", metadata=None)
+    return {**metadata, b"pandas": json.dumps(noted).encode()} if noted else metadata
+
+
+def write_parquet(columns: Sequence[Column], style: Style, path: Path) -> None:
+    """Write columns of any file."""
+    pyarrow = pyarrow_or_advice()
+    table = pyarrow.table({column.name: column.as_arrow() for column in columns})
+    metadata = _updated_metadata(style.metadata, table.schema)
+    pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), path)

@@ -1,0 +1,71 @@
+"""What a column of any file is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from notmiwae.tables.quoting import quoted
+
+Floats = NDArray[np.float64]
+
+
+class TableError(ValueError):
+    """A file holds no usable table, or a column is not what was asked for."""
+
+
+class Column(ABC):
+    """One column as its file has it.
+
+    Attributes
+    ----------
+    name : str
+    missing : bool array of shape (N,)
+    """
+
+    name: str
+    missing: NDArray[np.bool_]
+
+    @property
+    def heading(self) -> str:
+        """The name as a CSV file would hold it."""
+        return quoted(self.name)
+
+    @property
+    @abstractmethod
+    def obstacle(self) -> str:
+        """Why the column is not numeric; empty if it is."""
+
+    @property
+    @abstractmethod
+    def numbers(self) -> Floats:
+        """The values ``(N,)`` of a numeric column, NaN where missing."""
+
+    @abstractmethod
+    def updated(self, values: Floats) -> Column:
+        """Return a column with these values; cells whose value stays are left as they are."""
+
+    @abstractmethod
+    def as_text(self) -> Sequence[str]:
+        """Return the cells as a CSV file would hold them."""
+
+    @abstractmethod
+    def as_arrow(self) -> Any:
+        """Return the cells as a Parquet file would hold them."""
+
+    def changed(self, values: Floats) -> NDArray[np.bool_]:
+        """Return where `values` differ from the column's."""
+        return (values != self.numbers) & ~(np.isnan(values) & self.missing)
+
+
+def check_distinct(path: Path, names: Sequence[str]) -> None:
+    """Raise a TableError if two columns have one name."""
+    [(name, count)] = Counter(names).most_common(1)
+    if count > 1:
+        raise TableError(f"{path} has {count} columns called {name!r}: give each its own name")
