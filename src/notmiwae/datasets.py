@@ -96,13 +96,18 @@ def load(name: str) -> Dataset:
 
 def _find(file: _File) -> Path:
     """Return the path of a file that exists, after a download if need be."""
-    folders = [Path(os.environ["NOTMIWAE_DATA"])] if os.environ.get("NOTMIWAE_DATA") else []
-    paths = [folder / "uci" / file.name for folder in [*folders, _cache()]]
+    paths = [folder / "uci" / file.name for folder in folders()]
     for path in paths:
         if path.is_file():
             return path
     _download(file, paths[-1])
     return paths[-1]
+
+
+def folders() -> list[Path]:
+    """Return where files are looked for: the user's folder, if there is one, and the cache."""
+    own = os.environ.get("NOTMIWAE_DATA")
+    return [*([Path(own)] if own else []), _cache()]
 
 
 def _cache() -> Path:
