@@ -622,6 +622,30 @@ def test_every_estimator_fills_all_holes(estimator):
     assert_imputed(imputer(estimator=estimator).fit_transform(table()), table())
 
 
+@pytest.mark.parametrize("estimator", ["conditional-mean", "median"])
+def test_batches_are_imputed_as_the_whole_table_is(monkeypatch, estimator):
+    monkeypatch.setattr("notmiwae.imputers.ROWS_PER_SEED", 8)
+    x = table()
+    model = imputer(estimator=estimator).fit(x)
+    batches = [x[:16], x[16:24], x[24:]]
+    whole = np.concatenate(list(model.transform_batches(batches)))
+    assert np.array_equal(whole, model.transform(x))
+    draws = np.concatenate(list(model.transform_batches(batches, n_draws=3)), axis=1)
+    assert np.array_equal(draws, model.sample(x, 3))
+    others = np.concatenate(list(model.transform_batches([x[:5], x[5:]])))
+    assert_imputed(others, x)
+    assert not np.array_equal(others, whole)
+
+
+def test_rows_of_different_batches_have_noise_of_their_own(monkeypatch):
+    monkeypatch.setattr("notmiwae.imputers.ROWS_PER_SEED", 8)
+    x = table()
+    model = imputer().fit(x)
+    twice = np.tile(x[x[:, 0] > 1.0][:1] * [np.nan, 1, 1], (16, 1))
+    filled = model.transform(twice)[:, 0]
+    assert len(np.unique(filled)) == 16
+
+
 def test_estimators_agree_with_the_draws_that_they_summarise():
     x = table(200)
     settings = {"max_steps": 200, "n_impute_samples": 500}

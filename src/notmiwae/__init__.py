@@ -1,5 +1,6 @@
 """Imputation of values that are missing not at random, with deep latent variable models."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,15 +10,15 @@ __version__ = "0.1.0"
 
 __all__ = ["MIWAEImputer", "NotMIWAEImputer"]
 
+_MODULES = dict.fromkeys(["MIWAEImputer", "NotMIWAEImputer"], "imputers")
+
 
 def __getattr__(name: str) -> Any:
     """Import torch, which takes seconds, only for those who impute: not for a line of help."""
-    if name in __all__:
-        from notmiwae import imputers
-
-        return getattr(imputers, name)
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})

@@ -7,7 +7,7 @@ expects given the observed values and, for `NotMIWAEImputer`, given *that* the v
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from sklearn.impute import MissingIndicator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from notmiwae import diagnostics, imputation, storage
 from notmiwae.assembly import build_model, choose_device
@@ -37,6 +38,10 @@ MECHANISM_NAMES = ["auto", *MECHANISMS]
 ESTIMATORS = [*imputation.MEANS, "median"]
 WARM_UP = 5
 """The mechanism waits while the rest is trained for one step in so many."""
+
+ROWS_PER_SEED = 4096
+"""So many rows share a stream of noise, the next ones have another: batches of that many rows are
+imputed as the whole table is."""
 
 PRIOR_ROWS = 300
 """Weight decay times the number of rows, unless it is given."""
@@ -134,8 +139,37 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         array of shape (N, D)
             Or a DataFrame, see ``set_output``; indicators follow if ``add_indicator``.
         """
-        x = self._read(X)
-        filled = self._fill(x, self._estimate)
+        return self._transformed(self._read(X))
+
+    def transform_batches(
+        self, batches: Iterable[Any], n_draws: int | None = None
+    ) -> Iterator[np.ndarray]:
+        """Fill a table that comes in batches of rows, of which only one is held in memory.
+
+        Equal to what `transform` or `sample` make of the whole table if each batch but the last
+        has a multiple of 4096 rows, since so many rows share a stream of random numbers. Other
+        batches differ from it as another `random_state` would.
+
+        Parameters
+        ----------
+        batches : iterable of array or DataFrame of shape (n, D)
+            Rows of one table, in their order.
+        n_draws : int, optional
+            As many completed tables, as from `sample`; without it one, as from `transform`.
+
+        Yields
+        ------
+        array of shape (n, D) or (n_draws, n, D)
+        """
+        check_is_fitted(self)
+        first = 0
+        for X in batches:
+            x = self._read(X)
+            yield self._transformed(x, first) if n_draws is None else self._drawn(x, n_draws, first)
+            first += len(x)
+
+    def _transformed(self, x: np.ndarray, first_row: int = 0) -> np.ndarray:
+        filled = self._fill(x, self._estimate, first_row)
         if not self.keep_empty_features:
             filled = filled[:, self.preprocessing_.modelled]
         if self.add_indicator:
@@ -156,8 +190,12 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
             Observed cells are the same in every draw.
         """
         check_is_fitted(self)
+        return self._drawn(self._read(X), n_draws)
+
+    def _drawn(self, x: np.ndarray, n_draws: int, first_row: int = 0) -> np.ndarray:
         check_number("n_draws", n_draws, at_least=1, whole=True)
-        return self._fill(self._read(X), partial(self._streamed(imputation.draws), n_draws=n_draws))
+        draws = partial(self._streamed(imputation.draws), n_draws=n_draws)
+        return self._fill(x, draws, first_row)
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
         """Give each missing cell an interval that holds its value with probability `coverage`.
@@ -178,7 +216,8 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         levels = [(1 - coverage) / 2, (1 + coverage) / 2]
         quantiles = partial(self._streamed(imputation.quantiles), levels=levels)
         ends = self._fill(
-            self._read(X), lambda values, mask: quantiles(values, mask).movedim(-1, 0)
+            self._read(X),
+            lambda values, mask, **options: quantiles(values, mask, **options).movedim(-1, 0),
         )
         return np.moveaxis(ends, 0, -1)
 
@@ -464,14 +503,41 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
             progress=self.verbose,
         )
 
-    def _estimate(self, values: Tensor, mask: Tensor) -> Tensor:
+    def _estimate(self, values: Tensor, mask: Tensor, **options: Any) -> Tensor:
         if self.estimator == "median":
-            return self._streamed(imputation.quantiles)(values, mask, levels=[0.5]).squeeze(-1)
+            quantiles = self._streamed(imputation.quantiles)
+            return quantiles(values, mask, levels=[0.5], **options).squeeze(-1)
         mean = self._streamed(imputation.conditional_mean)
-        return mean(values, mask, estimator=self.estimator)
+        return mean(values, mask, estimator=self.estimator, **options)
 
-    def _fill(self, x: np.ndarray, estimate: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
-        """Fill rows that have a hole with `estimate`, ``(..., N, D)`` for values and mask."""
+    def _fill(
+        self, x: np.ndarray, estimate: Callable[..., Tensor], first_row: int = 0
+    ) -> np.ndarray:
+        """Fill rows that have a hole with `estimate`, ``(..., N, D)`` for values, mask and a seed.
+
+        `first_row` is the number of the first row in a table of which these are a batch.
+        """
+        starts = range(0, len(x), ROWS_PER_SEED)
+        one = len(starts) == 1
+        bar = tqdm(starts, desc="imputing", unit="block", disable=one or not self.verbose)
+        parts = [
+            self._fill_block(
+                x[start : start + ROWS_PER_SEED],
+                partial(
+                    estimate,
+                    seed=self._noise((first_row + start) // ROWS_PER_SEED),
+                    progress=one and self.verbose,
+                ),
+            )
+            for start in bar
+        ]
+        return np.concatenate(parts, axis=-2)
+
+    def _noise(self, block: int) -> int:
+        """Seed of a block of rows, far from those of the others."""
+        return (self.seed_ + block * 0x9E3779B9) % 2**63
+
+    def _fill_block(self, x: np.ndarray, estimate: Callable[..., Tensor]) -> np.ndarray:
         values, mask = self._to_model(x)
         holes = (mask == 0).any(1)
         if not holes.any():
