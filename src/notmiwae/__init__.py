@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from notmiwae.imputers import MIWAEImputer, NotMIWAEImputer
+    from notmiwae.pooling import pool
 
 __version__ = "0.1.0"
 
-__all__ = ["MIWAEImputer", "NotMIWAEImputer"]
+__all__ = ["MIWAEImputer", "NotMIWAEImputer", "pool"]
 
-_MODULES = dict.fromkeys(["MIWAEImputer", "NotMIWAEImputer"], "imputers")
+_MODULES = dict.fromkeys(["MIWAEImputer", "NotMIWAEImputer"], "imputers") | {"pool": "pooling"}
 
 
 def __getattr__(name: str) -> Any:

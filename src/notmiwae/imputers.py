@@ -22,7 +22,7 @@ from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_dat
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from notmiwae import diagnostics, imputation, storage
+from notmiwae import diagnostics, imputation, resampling, storage
 from notmiwae.assembly import build_model, choose_device
 from notmiwae.mechanisms import MECHANISMS, Mechanism
 from notmiwae.model import LatentVariableModel
@@ -107,13 +107,17 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
             name: [self._train(name, index, values, mask) for index in range(self.n_models)]
             for name in self._candidates()
         }
+        # Bounds on rows of their own differ by these rows, too: it is their mean that counts.
+        best: Callable[..., float] = np.mean if self.bootstrap else max
         bounds = {
-            name: max(history.held_out_bound for _, history in runs)
+            name: float(best([history.held_out_bound for _, history in runs]))
             for name, runs in trained.items()
         }
         self.selection_ = select(bounds, n_columns=int((mask == 0).any(0).sum()))
         runs = trained[self.selection_.chosen]
-        kept = (run for run in runs if self.selection_.keeps(run[1].held_out_bound))
+        kept = [
+            run for run in runs if self.bootstrap or self.selection_.keeps(run[1].held_out_bound)
+        ]
         self.models_, self.histories_ = map(list, zip(*kept, strict=True))
         return self
 
@@ -177,7 +181,9 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         return filled
 
     def sample(self, X: Any, n_draws: int = 10) -> np.ndarray:
-        """Draw completed tables: multiple imputations.
+        """Draw completed tables: multiple imputations, from the models in turn.
+
+        With ``bootstrap=True``, and no more draws than models, they are what `notmiwae.pool` needs.
 
         Parameters
         ----------
@@ -432,20 +438,16 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
     def _train(
         self, name: str, index: int, values: Tensor, mask: Tensor
     ) -> tuple[LatentVariableModel, History]:
-        """Train one model; `index` gives it a start and noise of its own.
-
-        All hold out the same rows, so that their bounds can be compared.
-        """
+        """Train one model; `index` gives it a start and noise of its own."""
         seed = self.seed_ + index
-        with seeded(self.seed_):
-            held_out = (torch.rand(len(values)) < self.validation_fraction).to(self.device_)
-        usable = 0 < held_out.sum() < len(values)
+        rows = self._rows(index, len(values))
+        held_out = (values[rows.held_out], mask[rows.held_out]) if len(rows.held_out) else None
         settings = self._settings()
         train: Callable[..., History] = partial(
             fit,
-            x=values[~held_out] if usable else values,
-            mask=mask[~held_out] if usable else mask,
-            validation=(values[held_out], mask[held_out]) if usable else None,
+            x=values[rows.train],
+            mask=mask[rows.train],
+            validation=held_out,
             progress=f"{name} {index + 1}/{self.n_models}" if self.verbose else None,
             **{
                 "weight_decay": PRIOR_ROWS / len(values),
@@ -461,6 +463,15 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         model.mechanism.requires_grad_(True)
         file = self.checkpoint and Path(self.checkpoint) / f"{name}-{index}.safetensors"
         return model, train(model, seed=seed, checkpoint=file)
+
+    def _rows(self, index: int, n_rows: int) -> resampling.Rows:
+        """Rows of a model: its own bootstrap sample, or the same for all.
+
+        Where they are the same, bounds on held-out rows can be compared between models.
+        """
+        if self.bootstrap:
+            return resampling.bootstrap(n_rows, self.validation_fraction, self.seed_ + index)
+        return resampling.split(n_rows, self.validation_fraction, self.seed_)
 
     def _to_model(self, x: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return zero-filled values and mask of rows for a fitted model."""
@@ -616,6 +627,11 @@ class NotMIWAEImputer(LatentVariableImputer):
         Models that are trained with each mechanism, each from a start of its own, and averaged;
         those whose held-out bound is far below the best one's are left out, since they took a
         wrong turn.
+    bootstrap : bool, default False
+        Fit each model to its own bootstrap sample of the rows, and hold out of the rows that it
+        leaves out up to `validation_fraction`. Draws of `sample`, which come from the models in
+        turn, then differ by what is not known of the model, too, as intervals of `notmiwae.pool`
+        need: ask for as many models as draws, such as 20. All models are kept.
     evaluate_every : int, default 100
         Steps between looks at the held-out rows.
     patience : int, optional
@@ -696,6 +712,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         clip_norm: float = 10.0,
         validation_fraction: float = 0.2,
         n_models: int = 2,
+        bootstrap: bool = False,
         evaluate_every: int = 100,
         patience: int | None = None,
         n_impute_samples: int = 1000,
@@ -731,6 +748,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         self.clip_norm = clip_norm
         self.validation_fraction = validation_fraction
         self.n_models = n_models
+        self.bootstrap = bootstrap
         self.evaluate_every = evaluate_every
         self.patience = patience
         self.n_impute_samples = n_impute_samples
@@ -778,6 +796,7 @@ class MIWAEImputer(LatentVariableImputer):
         clip_norm: float = 10.0,
         validation_fraction: float = 0.2,
         n_models: int = 2,
+        bootstrap: bool = False,
         evaluate_every: int = 100,
         patience: int | None = None,
         n_impute_samples: int = 1000,
@@ -809,6 +828,7 @@ class MIWAEImputer(LatentVariableImputer):
         self.clip_norm = clip_norm
         self.validation_fraction = validation_fraction
         self.n_models = n_models
+        self.bootstrap = bootstrap
         self.evaluate_every = evaluate_every
         self.patience = patience
         self.n_impute_samples = n_impute_samples
