@@ -23,9 +23,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Independent
 from torch.nn.functional import softplus
 
+from notmiwae._special import StackableNormal
 from notmiwae.networks import mlp
 
 
@@ -75,7 +76,7 @@ class DiagonalEncoder(Encoder):
     def forward(self, x: Tensor, mask: Tensor) -> Independent:
         loc, raw_scale = self.network(self.summarise(x, mask)).chunk(2, dim=-1)
         scale = softplus(raw_scale) + self.scale_floor
-        return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+        return Independent(StackableNormal(loc, scale, validate_args=False), 1, validate_args=False)
 
 
 class ZeroFill(DiagonalEncoder):

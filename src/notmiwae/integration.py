@@ -11,15 +11,13 @@ batch shape of the observation distribution.
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal
-from torch.special import erfcx, log_ndtr
 
-from notmiwae._special import ndtri_exp
+from notmiwae._special import inverse_mills, log_ndtr, ndtri_exp
 
 
 class MissingCells(Protocol):
@@ -110,12 +108,8 @@ class ProbitTilted:
     @property
     def mean(self) -> Tensor:
         """E[x | z, s=0]."""
-        # φ(t)/Φ(t), in a form whose digits do not cancel in the tail.
-        # Clamped where it is zero, and where erfcx would overflow.
-        inverse_mills = math.sqrt(2 / math.pi) / erfcx(
-            (-self.threshold / math.sqrt(2)).clamp_min(-9)
-        )
-        return self.loc + self.variance * self.slope / self.spread * inverse_mills
+        gain = self.variance * self.slope / self.spread
+        return self.loc + gain * inverse_mills(self.threshold)
 
     def sample(self) -> Tensor:
         """Draw the score that made the cell missing, then x given the score.

@@ -23,49 +23,83 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution, Normal
+from torch.distributions import Distribution, Normal
 from torch.nn.functional import softplus
-from torch.special import log_ndtr, ndtr
+from torch.special import ndtr
 
+from notmiwae._special import log_ndtr, log_sigmoid
 from notmiwae.integration import Discretised, MissingCells, ProbitTilted, Spliced, Untilted
 from notmiwae.networks import Penalised, PenalisedLinear, mlp
 from notmiwae.observations import Observation
 from notmiwae.validation import lookup
 
 
-class Probit(Distribution):
-    """s = 0 with probability Φ(score)."""
+class Scored(Distribution, ABC):
+    """p(s) by a score per cell: s = 0 where a value is missing."""
 
-    # Beyond this score the logarithm of Φ has no finite gradient in single precision.
-    reach = 1e3
     arg_constraints: ClassVar[dict[str, Any]] = {}
-    score_of = staticmethod(torch.special.ndtri)
 
     def __init__(self, score: Tensor) -> None:
-        self.score = score.clamp(-self.reach, self.reach)
+        self.score = score
         super().__init__(score.shape, validate_args=False)
 
+    @staticmethod
+    @abstractmethod
+    def log_missing(score: Tensor) -> Tensor:
+        """Log P(s = 0); that of s = 1 is the same at the negative score."""
+
+    @staticmethod
+    @abstractmethod
+    def score_of(missing: Tensor) -> Tensor:
+        """Return the score at which P(s = 0) is `missing`."""
+
     @property
+    @abstractmethod
     def mean(self) -> Tensor:
         """P(s = 1)."""
-        return ndtr(-self.score)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of s."""
-        return log_ndtr((1 - 2 * value) * self.score)
+        return self.log_missing((1 - 2 * value) * self.score)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw s."""
         return torch.bernoulli(self.mean.expand(self._extended_shape(torch.Size(sample_shape))))
 
 
-class Logit(Bernoulli):
+class Probit(Scored):
+    """s = 0 with probability Φ(score)."""
+
+    # Beyond this score the logarithm of Φ has no finite gradient in single precision.
+    reach = 1e3
+
+    @staticmethod
+    def log_missing(score: Tensor) -> Tensor:
+        return log_ndtr(score.clamp(-Probit.reach, Probit.reach))
+
+    @staticmethod
+    def score_of(missing: Tensor) -> Tensor:
+        return torch.special.ndtri(missing)
+
+    @property
+    def mean(self) -> Tensor:
+        return ndtr(-self.score)
+
+
+class Logit(Scored):
     """s = 0 with probability 1 / (1 + exp(-score))."""
 
-    score_of = staticmethod(torch.logit)
+    @staticmethod
+    def log_missing(score: Tensor) -> Tensor:
+        return log_sigmoid(score)
 
-    def __init__(self, score: Tensor) -> None:
-        super().__init__(logits=-score, validate_args=False)
+    @staticmethod
+    def score_of(missing: Tensor) -> Tensor:
+        return torch.logit(missing)
+
+    @property
+    def mean(self) -> Tensor:
+        return (-self.score).sigmoid()
 
 
 class Unexplained(Distribution):
@@ -97,7 +131,7 @@ class Unexplained(Distribution):
 Columns = Tensor | slice
 ALL = slice(None)
 
-LINKS: dict[str, type[Probit] | type[Logit]] = {"probit": Probit, "logit": Logit}
+LINKS: dict[str, type[Scored]] = {"probit": Probit, "logit": Logit}
 
 
 class Mechanism(nn.Module, ABC):
@@ -208,7 +242,7 @@ class ColumnwiseMechanism(FactorisedMechanism):
 
     def log_missing(self, score: Tensor) -> Tensor:
         """Log p(s=0) at a score."""
-        return self.link(score).log_prob(torch.zeros_like(score))
+        return self.link.log_missing(score)
 
 
 class AtRandom(ColumnwiseMechanism):

@@ -28,9 +28,14 @@ from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Distribution, Normal
 from torch.distributions import StudentT as StudentTDistribution
 from torch.nn.functional import softplus
-from torch.special import log_ndtr
 
-from notmiwae._special import log_density, ndtri_exp
+from notmiwae._special import (
+    StackableNormal,
+    StackableStudentT,
+    log_density,
+    log_ndtr,
+    ndtri_exp,
+)
 from notmiwae.validation import check_number, lookup
 
 Decoder = Callable[[int], nn.Module]
@@ -128,7 +133,7 @@ class Gaussian(LocationScale):
 
     def forward(self, z: Tensor) -> Normal:
         loc, raw_scale = self.raw_parameters(z)
-        return Normal(loc, self.positive(raw_scale), validate_args=False)
+        return StackableNormal(loc, self.positive(raw_scale), validate_args=False)
 
     def nodes(self, distribution: Normal) -> tuple[Tensor, Tensor]:
         scores, log_weights = normal_scores(self.n_nodes, distribution.loc)
@@ -145,7 +150,7 @@ class StudentT(LocationScale):
 
     def forward(self, z: Tensor) -> StudentTDistribution:
         loc, raw_scale, raw_df = self.raw_parameters(z)
-        return StudentTDistribution(
+        return StackableStudentT(
             3 + softplus(raw_df), loc, self.positive(raw_scale), validate_args=False
         )
 

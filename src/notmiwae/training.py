@@ -7,6 +7,8 @@ evaluations. Nothing here looks at the true value of a missing cell.
 Three groups of parameters are treated apart. The mechanism learns `mechanism_rate` times faster:
 a hard threshold needs a steep slope, which a slow one never reaches. Weight decay (decoupled)
 shrinks `notmiwae.networks.Penalised` layers only. The rest learns at the plain rate.
+
+Models of one architecture can be trained side by side, see `fit_together` and `notmiwae.stacking`.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from notmiwae.persistence import (
     load_weights,
     save_checkpoint,
 )
+from notmiwae.stacking import Together, together
 from notmiwae.validation import lookup, resolve
 
 if TYPE_CHECKING:
@@ -148,6 +151,36 @@ class Batches:
         return self.order[position * self.size : (position + 1) * self.size]
 
 
+class Samples:
+    """Row indices ``(M, B)`` of the mini-batches of any step, each model's in its own order.
+
+    Parameters
+    ----------
+    n_rows, size : int
+        Rows of the table, and of a mini-batch.
+    seeds : sequence of M int
+    rows : Tensor or None
+        What each model is trained on ``(M, R)``; all rows if None.
+    device : torch.device
+    """
+
+    def __init__(
+        self,
+        n_rows: int,
+        size: int,
+        seeds: Sequence[int],
+        rows: Tensor | None,
+        device: torch.device,
+    ) -> None:
+        self.rows = rows
+        n_used = n_rows if rows is None else rows.shape[1]
+        self.orders = [Batches(n_used, size, seed, device) for seed in seeds]
+
+    def __getitem__(self, step: int) -> Tensor:
+        index = torch.stack([order[step] for order in self.orders])
+        return index if self.rows is None else self.rows.gather(1, index)
+
+
 def parameter_groups(
     model: LatentVariableModel, learning_rate: float, mechanism_rate: float, weight_decay: float
 ) -> list[dict[str, Any]]:
@@ -170,6 +203,15 @@ def parameter_groups(
     ]
 
 
+def stacked_groups(groups: Sequence[dict[str, Any]], stack: Together) -> list[dict[str, Any]]:
+    """Put in place of the first model's parameters what is trained for all models."""
+    names = {parameter: name for name, parameter in stack.models[0].named_parameters()}
+    return [
+        {**group, "params": [stack.parameters[names[member]] for member in group["params"]]}
+        for group in groups
+    ]
+
+
 def mean_bound(
     model: LatentVariableModel, x: Tensor, mask: Tensor, n_samples: int, seed: int
 ) -> float:
@@ -179,10 +221,20 @@ def mean_bound(
 
 
 def fit(
-    model: LatentVariableModel,
+    model: LatentVariableModel, x: Tensor, mask: Tensor, *, seed: int = 0, **settings: Any
+) -> History:
+    """Train one model in place and return its history; see `fit_together`."""
+    [history] = fit_together([model], x, mask, seeds=[seed], **settings)
+    return history
+
+
+def fit_together(
+    models: Sequence[LatentVariableModel],
     x: Tensor,
     mask: Tensor,
     *,
+    seeds: Sequence[int],
+    rows: Tensor | None = None,
     validation: tuple[Tensor, Tensor] | None = None,
     bound: Callable[[Tensor], Tensor] = importance_weighted,
     n_samples: int = 5,
@@ -196,17 +248,26 @@ def fit(
     clip_norm: float = 10.0,
     evaluate_every: int = 100,
     patience: int | None = None,
-    seed: int = 0,
     progress: str | None = None,
     checkpoint: str | Path | None = None,
-) -> History:
-    """Train `model` in place and return its history.
+) -> list[History]:
+    """Train models of one architecture in place, side by side, and return their histories.
+
+    Each has mini-batches and noise of its own, a gradient that is clipped by its own norm, and
+    keeps the weights of its own best held-out bound.
 
     Parameters
     ----------
-    model : LatentVariableModel
+    models : sequence of LatentVariableModel
+        M of them. If there are several, they must be what ``torch.vmap`` can map over.
     x, mask : Tensor
-        Zero-filled values and mask ``(N, D)``, on the model's device.
+        Zero-filled values and mask ``(N, D)``, on the models' device.
+    seeds : sequence of M int
+        Fix mini-batches and noise; the global generators are left as they were. Noise depends on
+        all of them.
+    rows : Tensor, optional
+        Indices ``(M, R)`` of the rows that each model is trained on, which may repeat (a bootstrap
+        sample); by default, all rows once.
     validation : pair of Tensor, optional
         The same for held-out rows; without them the last weights are kept.
     bound : callable
@@ -227,9 +288,7 @@ def fit(
     evaluate_every : int
         Steps between evaluations of the held-out bound.
     patience : int, optional
-        Stop after so many evaluations without a better held-out bound.
-    seed : int
-        Fixes mini-batches and noise; the global generators are left as they were.
+        Stop a model after so many evaluations without a better held-out bound.
     progress : str, optional
         What a progress bar on stderr is called; none without.
     checkpoint : path, optional
@@ -238,49 +297,56 @@ def fit(
 
     Returns
     -------
-    History
+    list of M History
 
     Raises
     ------
     FloatingPointError
         If the bound or its gradient stops being finite.
     """
-    parameters = parameter_groups(model, learning_rate, mechanism_rate, weight_decay)
-    stepper = lookup("optimizer", optimizer, OPTIMIZERS)(parameters)
+    stack = together(models)
+    groups = parameter_groups(models[0], learning_rate, mechanism_rate, weight_decay)
+    stepper = lookup("optimizer", optimizer, OPTIMIZERS)(stacked_groups(groups, stack))
     rates = resolve("schedule", schedule, SCHEDULES)(stepper, max_steps)
     settings = (n_samples, batch_size, learning_rate, mechanism_rate, weight_decay, optimizer)
-    identity = fingerprint([x, mask, *(validation or ())], (*settings, clip_norm, seed))
-    run = _Run(model, stepper, rates, identity)
+    used = [x, mask, *(validation or ()), *([] if rows is None else [rows])]
+    run = _Run(stack, stepper, rates, fingerprint(used, (*settings, clip_norm, *seeds)))
     if checkpoint is not None:
         run.resume(checkpoint)
-    model.train()
-    batches = Batches(x.shape[0], batch_size, seed, x.device)
-    total = torch.zeros((), device=x.device)
+    for model in models:
+        model.train()
+    batches = Samples(len(x), batch_size, seeds, rows, x.device)
+
+    def loss(model: LatentVariableModel, x: Tensor, mask: Tensor) -> Tensor:
+        return -bound(model(x, mask, n_samples).log_weights).mean()
+
+    total = torch.zeros(len(models), device=x.device)
     bar = tqdm(
         total=max_steps, initial=run.n_steps, desc=progress, unit="step", disable=progress is None
     )
-    with seeded(seed, x.device), bar:
+    with seeded(seeds[0], x.device), bar:
         run.restore_noise()
-        while run.n_steps < max_steps and not run.history.stopped_early:
-            rows = batches[run.n_steps]
+        while run.n_steps < max_steps and not run.stopped_early:
+            index = batches[run.n_steps]
             with _diverging(run):
-                loss = -bound(model(x[rows], mask[rows], n_samples).log_weights).mean()
-                run.descend(loss, clip_norm)
-            total -= loss.detach()
+                losses = stack.losses(loss, x[index], mask[index])
+                run.descend(losses.sum(), clip_norm)
+            total -= losses.detach()
             bar.update()
             if run.n_steps % evaluate_every and run.n_steps < max_steps:
                 continue
-            since = run.n_steps - (run.history.step[-1] if run.history.step else 0)
             with _diverging(run):
-                held_out = validation and mean_bound(model, *validation, 5 * n_samples, seed)
-                run.record(total.item() / since, held_out, patience)
+                held_out = run.evaluate(validation, 5 * n_samples, seeds)
+                run.record(total.tolist(), held_out, patience)
             total.zero_()
-            bar.set_postfix(bound=f"{run.history.bound[-1]:.2f}", best_step=run.history.best_step)
+            first = run.histories[0]
+            bar.set_postfix(bound=f"{first.bound[-1]:.2f}", best_step=first.best_step)
             if checkpoint is not None:
                 run.save(checkpoint)
-    model.load_state_dict(run.best)
-    model.eval()
-    return run.history
+    for model, best in zip(models, run.best, strict=True):
+        model.load_state_dict(best)
+        model.eval()
+    return run.histories
 
 
 @contextmanager
@@ -303,41 +369,64 @@ class _Run:
 
     def __init__(
         self,
-        model: nn.Module,
+        stack: Together,
         optimizer: torch.optim.Optimizer,
         schedule: LRScheduler,
         identity: str,
     ) -> None:
-        self.model, self.optimizer, self.schedule = model, optimizer, schedule
+        self.stack, self.optimizer, self.schedule = stack, optimizer, schedule
         self.identity = identity
-        self.history = History()
+        self.histories = [History() for _ in stack.models]
         self.n_steps = 0
-        self.best = copy.deepcopy(model.state_dict())
+        self.best = [copy.deepcopy(model.state_dict()) for model in stack.models]
         self.noise: dict[str, Tensor] = {}
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether patience has ended the training of every model."""
+        return all(history.stopped_early for history in self.histories)
 
     def descend(self, loss: Tensor, clip_norm: float) -> None:
         """Take one step down the gradient."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm, error_if_nonfinite=True)
+        self.stack.clip(clip_norm)
         self.optimizer.step()
         self.schedule.step()
         self.n_steps += 1
 
-    def record(self, bound: float, held_out: float | None, patience: int | None) -> None:
-        """Note an evaluation, keep the weights if they are the best, decide whether to stop."""
-        if not math.isfinite(bound) or not math.isfinite(held_out or 0):
+    def evaluate(
+        self, validation: tuple[Tensor, Tensor] | None, n_samples: int, seeds: Sequence[int]
+    ) -> list[float | None]:
+        """Give the models their weights of now, and return their held-out bounds."""
+        self.stack.write()
+        return [
+            validation and mean_bound(model, *validation, n_samples, seed)
+            for model, seed in zip(self.stack.models, seeds, strict=True)
+        ]
+
+    def record(
+        self, totals: Sequence[float], held_out: Sequence[float | None], patience: int | None
+    ) -> None:
+        """Note an evaluation, keep weights that are the best, decide which models are done.
+
+        `totals` are the sums of training bounds since the evaluation before.
+        """
+        if not all(math.isfinite(value or 0) for value in (*totals, *held_out)):
             raise FloatingPointError("the bound is not finite")
-        history = self.history
-        if held_out is None or held_out > max(history.validation_bound, default=-torch.inf):
-            self.best = copy.deepcopy(self.model.state_dict())
-            history.best_step = self.n_steps
-        history.step.append(self.n_steps)
-        history.bound.append(bound)
-        if held_out is not None:
-            history.validation_bound.append(held_out)
-            waited = len(history.step) - 1 - history.step.index(history.best_step)
-            history.stopped_early = patience is not None and waited >= patience
+        for index, history in enumerate(self.histories):
+            if history.stopped_early:
+                continue
+            value = held_out[index]
+            if value is None or value > max(history.validation_bound, default=-torch.inf):
+                self.best[index] = copy.deepcopy(self.stack.models[index].state_dict())
+                history.best_step = self.n_steps
+            history.bound.append(totals[index] / (self.n_steps - (history.step or [0])[-1]))
+            history.step.append(self.n_steps)
+            if value is not None:
+                history.validation_bound.append(value)
+                waited = len(history.step) - 1 - history.step.index(history.best_step)
+                history.stopped_early = patience is not None and waited >= patience
 
     def restore_noise(self) -> None:
         """Continue the noise where a checkpoint left it."""
@@ -349,18 +438,19 @@ class _Run:
     def save(self, file: str | Path) -> None:
         """Write everything that `resume` needs."""
         noise = {"cpu": torch.get_rng_state()}
-        if next(self.model.parameters()).is_cuda:
+        if next(iter(self.stack.parameters.values())).is_cuda:
             noise["cuda"] = torch.cuda.get_rng_state()
         state = self.optimizer.state_dict()
+        models = enumerate(self.stack.models)
         tensors = {
-            "model": self.model.state_dict(),
-            "best": self.best,
+            **{f"model.{index}": model.state_dict() for index, model in models},
+            **{f"best.{index}": best for index, best in enumerate(self.best)},
             "noise": noise,
             **{f"optimizer.{index}": values for index, values in state["state"].items()},
         }
         meta = {
             "n_steps": self.n_steps,
-            "history": asdict(self.history),
+            "histories": [asdict(history) for history in self.histories],
             "groups": state["param_groups"],
             "identity": self.identity,
         }
@@ -376,14 +466,18 @@ class _Run:
                 f"checkpoint {file} belongs to other rows, settings or seed: remove it, or name "
                 "another"
             )
-        load_weights(self.model, tensors["model"], file)
-        self.best, self.noise = tensors["best"], tensors["noise"]
+        for index, model in enumerate(self.stack.models):
+            load_weights(model, tensors[f"model.{index}"], file)
+        self.stack.read()
+        self.best = [tensors[f"best.{index}"] for index in range(len(self.best))]
+        self.noise = tensors["noise"]
         moments = {
             int(name.removeprefix("optimizer.")): values
             for name, values in tensors.items()
             if name.startswith("optimizer.")
         }
-        self.n_steps, self.history = meta["n_steps"], History(**meta["history"])
+        self.n_steps = meta["n_steps"]
+        self.histories = [History(**history) for history in meta["histories"]]
         # Replayed rather than restored: a schedule may hold others, and functions.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
