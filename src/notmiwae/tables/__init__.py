@@ -15,7 +15,7 @@ Types stay as they are, except that an integer or decimal column becomes double 
 """
 
 from notmiwae.tables.column import Column, TableError
-from notmiwae.tables.table import Table, check_extension
+from notmiwae.tables.table import Table, check_extension, writing
 from notmiwae.tables.text import MISSING
 
-__all__ = ["MISSING", "Column", "Table", "TableError", "check_extension"]
+__all__ = ["MISSING", "Column", "Table", "TableError", "check_extension", "writing"]

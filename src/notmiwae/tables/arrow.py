@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from notmiwae.tables.column import Column, Floats, TableError, check_distinct
 from notmiwae.tables.quoting import quoted
 from notmiwae.tables.style import Style
+from notmiwae.tables.traits import EMPTY, Traits
 
 
 class ArrowColumn(Column):
@@ -30,14 +31,19 @@ class ArrowColumn(Column):
         self.name, self.data, self.label = name, data, label
         self.missing = data.is_null(nan_is_null=True).to_numpy().astype(bool)
 
-    @property
-    def obstacle(self) -> str:
+    @cached_property
+    def traits(self) -> Traits:
         """See `Column`."""
+        if obstacle := self._obstacle():
+            return Traits(obstacle, len(self.missing), int(self.missing.sum()))
+        return Traits.of("", self.numbers)
+
+    def _obstacle(self) -> str:
         types, kind = pyarrow_or_advice().types, self.data.type
         if self.label:
             return "it holds row labels"
         if self.missing.all():
-            return "it is empty"
+            return EMPTY
         numeric = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
         return "" if numeric else f"it holds {_plain_name(kind)}"
 
@@ -52,9 +58,9 @@ class ArrowColumn(Column):
     def updated(self, values: Floats) -> ArrowColumn:
         pyarrow = pyarrow_or_advice()
         changed, deleted = self.changed(values), np.isnan(values)
-        data = self.data
-        if (changed & ~deleted).any():
-            data = self._as_floats()
+        # Of one type in all batches: those without holes become floats, too.
+        floats = self.filled(values) or bool((changed & ~deleted).any())
+        data = self._as_floats() if floats else self.data
         # Cells that stay are masked, too, so that nothing is converted in vain.
         new = pyarrow.array(values, mask=deleted | ~changed).cast(data.type, safe=False)
         data = pyarrow.compute.if_else(pyarrow.array(changed), new, data)
@@ -73,6 +79,14 @@ class ArrowColumn(Column):
                 f"column {self.name!r} holds whole numbers beyond 2^53, which would not stay "
                 "exact beside filled values: leave it out by naming the other columns"
             ) from None
+
+    def repeated(self, others: Sequence[Column]) -> ArrowColumn:
+        pyarrow = pyarrow_or_advice()
+        parts = [self.data, *(other.as_arrow() for other in others)]
+        chunks = [chunk for part in parts for chunk in part.chunks]
+        rows = np.arange(len(parts) * len(self.missing)).reshape(len(parts), -1).T.ravel()
+        data = pyarrow.chunked_array(chunks, type=self.data.type).take(pyarrow.array(rows))
+        return ArrowColumn(self.name, data, self.label)
 
     def as_text(self) -> Sequence[str]:
         pyarrow = pyarrow_or_advice()
@@ -102,21 +116,38 @@ def pyarrow_or_advice() -> Any:
     return pyarrow
 
 
-def read_parquet(path: Path) -> tuple[Sequence[Column], Style]:
-    """Read the columns of a Parquet file, and its style."""
+def read_parquet(path: Path, n_rows: int | None) -> Iterator[tuple[Sequence[Column], Style]]:
+    """Yield batches of `n_rows` of a Parquet file, or all rows at once, and its style."""
     pyarrow = pyarrow_or_advice()
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            table = file.read()
+            schema = file.schema_arrow
+            names = schema.names
+            if not names:
+                raise TableError(f"{path} has no columns: there is nothing to work on")
+            check_distinct(path, names)
+            labels = _pandas_metadata(schema.metadata).get("index_columns", [])
+            for table in _batches(file, n_rows):
+                columns = [ArrowColumn(name, table[name], label=name in labels) for name in names]
+                yield columns, Style(metadata=schema.metadata or {})
     except pyarrow.ArrowException as error:
         raise TableError(f"{path} is no intact Parquet file ({error}): write it again") from error
-    names = table.column_names
-    if not names:
-        raise TableError(f"{path} has no columns: there is nothing to work on")
-    check_distinct(path, names)
-    labels = _pandas_metadata(table.schema.metadata).get("index_columns", [])
-    columns = [ArrowColumn(name, table[name], label=name in labels) for name in names]
-    return columns, Style(metadata=table.schema.metadata or {})
+
+
+def _batches(file: Any, n_rows: int | None) -> Iterator[Any]:
+    """Yield tables of exactly `n_rows`, but for the last, whatever the row groups are."""
+    if n_rows is None:
+        yield file.read()
+        return
+    pyarrow = pyarrow_or_advice()
+    held = file.schema_arrow.empty_table()
+    for batch in file.iter_batches(batch_size=n_rows):
+        held = pyarrow.concat_tables([held, pyarrow.Table.from_batches([batch])])
+        while len(held) >= n_rows:
+            yield held[:n_rows]
+            held = held[n_rows:]
+    if len(held) or not file.metadata.num_rows:
+        yield held
 
 
 def _plain_name(kind: Any) -> str:
@@ -150,9 +181,24 @@ def _updated_metadata(metadata: dict[bytes, bytes], schema: Any) -> dict[bytes, 
     return {**metadata, b"pandas": json.dumps(noted).encode()} if noted else metadata
 
 
-def write_parquet(columns: Sequence[Column], style: Style, path: Path) -> None:
-    """Write columns of any file."""
-    pyarrow = pyarrow_or_advice()
-    table = pyarrow.table({column.name: column.as_arrow() for column in columns})
-    metadata = _updated_metadata(style.metadata, table.schema)
-    pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), path)
+class ParquetWriter:
+    """Writes a Parquet file batch by batch; all have the types of the first."""
+
+    def __init__(self, path: Path, style: Style) -> None:
+        self.path, self.style = path, style
+        self.file: Any = None
+
+    def add(self, columns: Sequence[Column]) -> None:
+        """Append rows."""
+        pyarrow = pyarrow_or_advice()
+        table = pyarrow.table({column.name: column.as_arrow() for column in columns})
+        if self.file is None:
+            metadata = _updated_metadata(self.style.metadata, table.schema)
+            self.schema = table.schema.with_metadata(metadata)
+            self.file = pyarrow.parquet.ParquetWriter(self.path, self.schema)
+        self.file.write_table(table.cast(self.schema))
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self.file is not None:
+            self.file.close()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from notmiwae.tables.quoting import quoted
+from notmiwae.tables.traits import Traits
 
 Floats = NDArray[np.float64]
+Part = TypeVar("Part", bound="Column")
 
 
 class TableError(ValueError):
@@ -21,12 +25,14 @@ class TableError(ValueError):
 
 
 class Column(ABC):
-    """One column as its file has it.
+    """One column as its file has it, or a batch of its rows.
 
     Attributes
     ----------
     name : str
     missing : bool array of shape (N,)
+    traits : Traits
+        Of the whole column: of these rows, unless told otherwise by `within`.
     """
 
     name: str
@@ -38,9 +44,20 @@ class Column(ABC):
         return quoted(self.name)
 
     @property
-    @abstractmethod
     def obstacle(self) -> str:
         """Why the column is not numeric; empty if it is."""
+        return self.traits.obstacle
+
+    @cached_property
+    @abstractmethod
+    def traits(self) -> Traits:
+        """See `Column`."""
+
+    def within(self: Part, traits: Traits) -> Part:
+        """Return this batch as a part of a column with these traits."""
+        part = copy.copy(self)
+        part.traits = traits
+        return part
 
     @property
     @abstractmethod
@@ -50,6 +67,10 @@ class Column(ABC):
     @abstractmethod
     def updated(self, values: Floats) -> Column:
         """Return a column with these values; cells whose value stays are left as they are."""
+
+    @abstractmethod
+    def repeated(self, others: Sequence[Column]) -> Column:
+        """Return a column in which each cell is followed by those of `others` in its row."""
 
     @abstractmethod
     def as_text(self) -> Sequence[str]:
@@ -62,6 +83,10 @@ class Column(ABC):
     def changed(self, values: Floats) -> NDArray[np.bool_]:
         """Return where `values` differ from the column's."""
         return (values != self.numbers) & ~(np.isnan(values) & self.missing)
+
+    def filled(self, values: Floats) -> bool:
+        """Whether these values are of a column whose holes, of any batch, are being filled."""
+        return self.traits.n_missing > 0 and not np.isnan(values).any()
 
 
 def check_distinct(path: Path, names: Sequence[str]) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from notmiwae.tables.arrow import pyarrow_or_advice, read_parquet, write_parquet
+from notmiwae.tables.arrow import ParquetWriter, pyarrow_or_advice, read_parquet
 from notmiwae.tables.column import Column, Floats, TableError
 from notmiwae.tables.style import Style
-from notmiwae.tables.text import read_csv, write_csv
+from notmiwae.tables.text import CsvWriter, TextColumn, read_csv
+from notmiwae.tables.traits import Traits
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Table:
     ----------
     columns : dict of str to Column
     style : Style
+    first_row : int
+        Number of the first row, where these are a batch of a larger table.
 
     Examples
     --------
@@ -42,6 +45,7 @@ class Table:
 
     columns: dict[str, Column]
     style: Style = field(default_factory=Style)
+    first_row: int = 0
 
     @classmethod
     def read(cls, path: str | Path) -> Table:
@@ -52,19 +56,35 @@ class Table:
         TableError
             If it is not there, or holds no table; the message says what to do.
         """
+        return next(cls.batches(path, None))
+
+    @classmethod
+    def batches(cls, path: str | Path, n_rows: int | None) -> Iterator[Table]:
+        """Read a file in batches of `n_rows`, the last one smaller, or all at once.
+
+        Raises
+        ------
+        TableError
+            As for `read`.
+        """
         path = Path(path)
         read = read_parquet if check_extension(path) == ".parquet" else read_csv
         if not path.exists():
             raise TableError(f"{path} does not exist: check the name and the folder")
+        first_row = 0
         try:
-            columns, style = read(path)
+            for columns, style in read(path, n_rows):
+                table = cls({column.name: column for column in columns}, style, first_row)
+                if not len(table):
+                    raise TableError(
+                        f"{path} names columns but has no rows: there is nothing to work on"
+                    )
+                yield table
+                first_row += len(table)
         except OSError as error:
             raise TableError(
                 f"{path} cannot be read ({error.strerror or error}): check the file"
             ) from error
-        if not len(columns[0].missing):
-            raise TableError(f"{path} names columns but has no rows: there is nothing to work on")
-        return cls({column.name: column for column in columns}, style)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())).missing)
@@ -96,7 +116,7 @@ class Table:
                 f"column {name!r} is not numeric ({column.obstacle}): repair it, or leave it out"
             )
         if np.isinf(column.numbers).any():
-            row = int(np.flatnonzero(np.isinf(column.numbers))[0]) + 1
+            row = self.first_row + int(np.flatnonzero(np.isinf(column.numbers))[0]) + 1
             raise TableError(
                 f"column {name!r} holds an infinite value in row {row}: "
                 "replace it by a number or by nothing"
@@ -113,7 +133,38 @@ class Table:
             what it was keeps its text.
         """
         new = {name: self.columns[name].updated(values[name].to_numpy()) for name in values}
-        return Table({**self.columns, **new}, self.style)
+        return replace(self, columns={**self.columns, **new})
+
+    @property
+    def traits(self) -> dict[str, Traits]:
+        """Of each column."""
+        return {name: column.traits for name, column in self.columns.items()}
+
+    def within(self, traits: Mapping[str, Traits]) -> Table:
+        """Return this batch as a part of a table with these traits."""
+        parts = {name: column.within(traits[name]) for name, column in self.columns.items()}
+        return replace(self, columns=parts)
+
+    def interleaved(self, others: Sequence[Table], label: str) -> Table:
+        """Return a table in which each row is followed by those of `others`, numbered from 1.
+
+        Parameters
+        ----------
+        others : sequence of Table
+            Versions of the same table.
+        label : str
+            What the first column, of the numbers, is called.
+        """
+        if label in self.columns:
+            raise TableError(
+                f"the table has a column {label!r} already, which is to number the imputations: "
+                "rename it, or write a file for each"
+            )
+        numbers = [str(1 + version) for version in range(1 + len(others))] * len(self)
+        columns: dict[str, Column] = {label: TextColumn(label, numbers)}
+        for name, column in self.columns.items():
+            columns[name] = column.repeated([other.columns[name] for other in others])
+        return replace(self, columns=columns)
 
     def write(self, path: str | Path) -> None:
         """Write a .csv, .tsv or .parquet file, complete or not at all.
@@ -123,18 +174,8 @@ class Table:
         TableError
             If the file cannot be written, or not with these columns.
         """
-        path = Path(path)
-        suffix, columns = check_extension(path), list(self.columns.values())
-        try:
-            with replacing(path) as unfinished:
-                if suffix == ".parquet":
-                    write_parquet(columns, self.style, unfinished)
-                else:
-                    write_csv(columns, self.style, unfinished, suffix)
-        except OSError as error:
-            raise TableError(
-                f"{path} cannot be written ({error.strerror or error}): choose another place"
-            ) from error
+        with writing(path, self.style) as add:
+            add(self)
 
     def check_writable(self, path: str | Path) -> None:
         """Raise a TableError if these columns do not go into a file of that kind."""
@@ -160,13 +201,30 @@ def check_extension(path: str | Path) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give the name of a file to write, which replaces `path` if all goes well."""
+def writing(path: str | Path, style: Style) -> Iterator[Callable[[Table], None]]:
+    """Give what adds a batch of rows to a file, which is there once all went well.
+
+    Raises
+    ------
+    TableError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    suffix = check_extension(path)
     if not path.parent.is_dir():
         raise TableError(f"the folder {path.parent} does not exist: make it, or choose another")
     unfinished = path.with_name(f".{path.name}.part")
     try:
-        yield unfinished
+        parquet = suffix == ".parquet"
+        writer: ParquetWriter | CsvWriter = (
+            ParquetWriter(unfinished, style) if parquet else CsvWriter(unfinished, style, suffix)
+        )
+        with closing(writer):
+            yield lambda table: writer.add(list(table.columns.values()))
         os.replace(unfinished, path)
+    except OSError as error:
+        raise TableError(
+            f"{path} cannot be written ({error.strerror or error}): choose another place"
+        ) from error
     finally:
         unfinished.unlink(missing_ok=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from notmiwae.tables.arrow import pyarrow_or_advice
 from notmiwae.tables.column import Column, Floats, TableError, check_distinct
 from notmiwae.tables.quoting import bare, delimited, enclosed
 from notmiwae.tables.style import Style
+from notmiwae.tables.traits import EMPTY, Traits
 
 MISSING = frozenset(("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN")) | frozenset(
     ("NULL", "Null", "null", "None", "?", ".")
@@ -26,6 +28,8 @@ MISSING = frozenset(("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN"
 NUMBER = re.compile(
     r"[+-]?(?!0\d)(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?", re.ASCII | re.IGNORECASE
 )
+
+WHOLE = re.compile(r"[+-]?\d{1,18}")
 
 
 class TextColumn(Column):
@@ -55,12 +59,22 @@ class TextColumn(Column):
         return [float(text) if NUMBER.fullmatch(text) else None for text in texts]
 
     @cached_property
-    def obstacle(self) -> str:
+    def traits(self) -> Traits:
         """See `Column`."""
+        if obstacle := self._obstacle():
+            return Traits(obstacle, len(self.missing), int(self.missing.sum()))
+        texts = [
+            text for text, missing in zip(self.texts, self.missing, strict=True) if not missing
+        ]
+        comma = self.decimal_comma and any("," in text for text in texts)
+        whole = all(map(WHOLE.fullmatch, texts))
+        return Traits.of("", self.numbers, whole=whole, comma=comma)
+
+    def _obstacle(self) -> str:
         if not self.name.strip():
             return "it has no name"
         if self.missing.all():
-            return "it is empty"
+            return EMPTY
         for text, number, missing in zip(self.texts, self._parsed, self.missing, strict=True):
             if number is None and not missing:
                 return f"it holds {text[:30]!r}{'…' * (len(text) > 30)}"
@@ -73,95 +87,117 @@ class TextColumn(Column):
 
     def updated(self, values: Floats) -> TextColumn:
         changed = np.flatnonzero(self.changed(values))
-        if not changed.size:
+        traits = self.traits
+        if not changed.size and not self.filled(values):
             return self
         cells = list(self.cells)
         for row, value in zip(changed.tolist(), values[changed].tolist(), strict=True):
             cells[row] = "" if math.isnan(value) else self._written(value)
-        return TextColumn(self.heading, cells, self.decimal_comma)
-
-    @cached_property
-    def _decimals(self) -> int | None:
-        """Decimals that resolve a ten-thousandth of the spread; None where that is unreadable."""
-        observed = self.numbers[~self.missing]
-        spread = observed.std() if observed.size else 0.0
-        if not 1e-9 < spread < 1e15:
-            return None
-        return max(0, 4 - int(np.floor(np.log10(spread))))
-
-    @cached_property
-    def _writes_comma(self) -> bool:
-        return self.decimal_comma and any("," in text for text in self.texts)
+        column = TextColumn(self.heading, cells, self.decimal_comma)
+        if self.filled(values):  # of one type in all batches
+            whole = traits.whole and traits.decimals == 0
+            return column.within(replace(traits, obstacle="", n_missing=0, whole=whole))
+        return column
 
     def _written(self, value: float) -> str:
-        if self._decimals is None:
+        decimals = self.traits.decimals
+        if decimals is None:
             text = f"{value:.15g}"
         else:
-            text = f"{round(value, self._decimals) + 0.0:.{self._decimals}f}"  # + 0.0: no "-0.0"
-        return text.replace(".", ",") if self._writes_comma else text
+            text = f"{round(value, decimals) + 0.0:.{decimals}f}"  # + 0.0: no "-0.0"
+        return text.replace(".", ",") if self.traits.comma else text
+
+    def repeated(self, others: Sequence[Column]) -> TextColumn:
+        rows = zip(self.cells, *(other.as_text() for other in others), strict=True)
+        cells = [cell for row in rows for cell in row]
+        return TextColumn(self.heading, cells, self.decimal_comma).within(self.traits)
 
     def as_text(self) -> Sequence[str]:
         return self.cells
 
     def as_arrow(self) -> Any:
         pyarrow = pyarrow_or_advice()
-        if self.obstacle:
+        traits = self.traits
+        if traits.obstacle:
             cells = [bare(cell) for cell in self.cells]
             return pyarrow.array(cells, type=pyarrow.string(), mask=self.missing)
-        if all(re.fullmatch(r"[+-]?\d{1,18}", text) for text in self.texts):
+        if traits.whole and not traits.n_missing:
             return pyarrow.array([int(text) for text in self.texts], type=pyarrow.int64())
         return pyarrow.array(self.numbers, mask=self.missing)
 
 
-def read_csv(path: Path) -> tuple[Sequence[Column], Style]:
-    """Read the columns of a .csv or .tsv file, and its style."""
-    text, encoding = _decoded(path)
-    header = io.StringIO(text, newline="").readline()
-    if not header.strip():
-        raise TableError(f"{path} has nothing in its first line: the names of the columns go there")
-    tabs = path.suffix.lower() == ".tsv"
-    delimiter = "\t" if tabs else _sniffed(header)
-    headings, *rows = _records(path, text, delimiter)
-    cells: Iterable[Sequence[str]] = zip(*rows, strict=True) if rows else [[] for _ in headings]
-    columns = [
-        TextColumn(heading, column, decimal_comma=delimiter == ";")
-        for heading, column in zip(headings, cells, strict=True)
-    ]
-    names = [column.name for column in columns]
-    _check_header(path, names)
-    check_distinct(path, names)
-    newline = header[len(header.rstrip("\r\n")) :] or "\n"
-    return columns, Style("," if tabs else delimiter, newline, encoding)
+def read_csv(path: Path, n_rows: int | None) -> Iterator[tuple[Sequence[Column], Style]]:
+    """Yield batches of `n_rows` of a .csv or .tsv file, or all rows at once, and its style."""
+    encoding = _encoding(path)
+    with path.open(encoding=encoding, errors="surrogateescape", newline="") as file:
+        lines = _checked(path, file)
+        header = next(lines, "")
+        if not header.strip():
+            raise TableError(
+                f"{path} has nothing in its first line: the names of the columns go there"
+            )
+        tabs = path.suffix.lower() == ".tsv"
+        delimiter = "\t" if tabs else _sniffed(header)
+        records = _records(path, chain([header], lines), delimiter)
+        headings = next(records)
+        names = [bare(heading) for heading in headings]
+        _check_header(path, names)
+        check_distinct(path, names)
+        newline = header[len(header.rstrip("\r\n")) :] or "\n"
+        style = Style("," if tabs else delimiter, newline, encoding)
+        rows = list(islice(records, n_rows))
+        while True:  # also without rows, once
+            cells: Iterable[Sequence[str]] = zip(*rows, strict=True) if rows else [[]] * len(names)
+            columns = [
+                TextColumn(heading, column, decimal_comma=delimiter == ";")
+                for heading, column in zip(headings, cells, strict=True)
+            ]
+            yield columns, style
+            rows = list(islice(records, n_rows))
+            if not rows:
+                return
 
 
-def _decoded(path: Path) -> tuple[str, str]:
-    """Return a file's text and its encoding."""
-    content = path.read_bytes()
-    encoding = "utf-8-sig" if content.startswith(b"\xef\xbb\xbf") else "utf-8"
-    try:
-        return content.decode(encoding), encoding
-    except UnicodeDecodeError as error:
-        raise TableError(
-            f"{path} is not UTF-8 text (byte {error.start}): save it as CSV in UTF-8"
-        ) from None
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        return "utf-8-sig" if file.read(3) == b"\xef\xbb\xbf" else "utf-8"
 
 
-def _records(path: Path, text: str, delimiter: str) -> Iterator[list[str]]:
+def _checked(path: Path, lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines whose bytes are text."""
+    for number, line in enumerate(lines, 1):
+        try:
+            line.encode()
+        except UnicodeEncodeError:
+            raise TableError(
+                f"{path} is not UTF-8 text (line {number}): save it as CSV in UTF-8"
+            ) from None
+        yield line
+
+
+def _records(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[list[str]]:
     """Yield the raw cells of each record, all of the first one's width."""
-    lines = list(io.StringIO(text, newline=""))  # splits where lines end, and keeps the ends
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    width = n_read = 0
+    taken: list[str] = []  # by the reader, for the record at hand
+
+    def noted() -> Iterator[str]:
+        for line in lines:
+            taken.append(line)
+            yield line
+
+    reader = csv.reader(noted(), delimiter=delimiter, strict=True)
+    width = 0
     try:
         for cells in reader:
-            record, n_read = "".join(lines[n_read : reader.line_num]), reader.line_num
+            record = "".join(taken)
+            taken.clear()
             width = width or len(cells)
             if not cells and width > 1:
                 continue
             cells = cells or [""]
             if len(cells) != width:
                 raise TableError(
-                    f"{path} has {len(cells)} cells in line {n_read} and {width} in the first: "
-                    f"quote cells that contain {delimiter!r}"
+                    f"{path} has {len(cells)} cells in line {reader.line_num} and {width} in the "
+                    f"first: quote cells that contain {delimiter!r}"
                 )
             yield _raw(record, cells)
     except csv.Error as error:
@@ -197,14 +233,28 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
         )
 
 
-def write_csv(columns: Sequence[Column], style: Style, path: Path, suffix: str) -> None:
-    """Write columns of any file; tabs separate the cells of a .tsv file."""
-    delimiter = "\t" if suffix == ".tsv" else style.delimiter
-    header = [delimited(column.heading, delimiter) for column in columns]
-    rows = zip(*(column.as_text() for column in columns), strict=True)
-    with path.open("w", encoding=style.encoding, newline="") as file:
-        file.write(delimiter.join(header) + style.newline)
-        for row in rows:
-            cells = [delimited(cell, delimiter) for cell in row]
-            # A line with nothing in it would be no row.
-            file.write((delimiter.join(cells) or '""') + style.newline)
+class CsvWriter:
+    """Writes a .csv or .tsv file batch by batch; tabs separate the cells of the latter."""
+
+    def __init__(self, path: Path, style: Style, suffix: str) -> None:
+        self.delimiter = "\t" if suffix == ".tsv" else style.delimiter
+        self.newline = style.newline
+        self.file = path.open("w", encoding=style.encoding, newline="")
+        self.empty = True
+
+    def add(self, columns: Sequence[Column]) -> None:
+        """Append rows."""
+        if self.empty:
+            self._write([column.heading for column in columns])
+            self.empty = False
+        for row in zip(*(column.as_text() for column in columns), strict=True):
+            self._write(row)
+
+    def _write(self, cells: Sequence[str]) -> None:
+        line = self.delimiter.join([delimited(cell, self.delimiter) for cell in cells])
+        # A line with nothing in it would be no row.
+        self.file.write((line or '""') + self.newline)
+
+    def close(self) -> None:
+        """Finish the file."""
+        self.file.close()
