@@ -2,6 +2,7 @@ import csv
 import os
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,14 +11,14 @@ import pandas as pd
 import pytest
 
 import notmiwae
-from notmiwae import NotMIWAEImputer
+from notmiwae import NotMIWAEImputer, training
 from notmiwae.amputation import AMPUTATIONS
-from notmiwae.cli import impute, main, reproduce
+from notmiwae.cli import main, modelling, reproduce
 from notmiwae.imputers import ESTIMATORS
 from notmiwae.mechanisms import MECHANISMS
 from notmiwae.observations import OBSERVATIONS
 
-QUICK = ["--steps", "30"]
+QUICK = ["--steps", "30", "--mechanism", "self-masking"]
 
 
 @pytest.fixture
@@ -45,8 +46,9 @@ def model(tmp_path_factory):
     x[x > 1] = np.nan
     path = tmp_path_factory.mktemp("models")
     named = pd.DataFrame(x, columns=["age", "weight"])
-    NotMIWAEImputer(max_steps=20, random_state=0).fit(named).save(path / "named")
-    NotMIWAEImputer(max_steps=20, random_state=0).fit(x).save(path / "nameless")
+    imputer = NotMIWAEImputer("self-masking", max_steps=20, n_models=1, random_state=0)
+    imputer.fit(named).save(path / "named")
+    imputer.fit(x).save(path / "nameless")
     (path / "damaged").mkdir()
     (path / "damaged" / "imputer.json").write_text("{")
     (path / "damaged" / "weights.safetensors").write_text("")
@@ -115,7 +117,7 @@ class TestImpute:
 
             __init__ = NotMIWAEImputer.__init__
 
-        monkeypatch.setattr(impute, "NotMIWAEImputer", Noted)
+        monkeypatch.setattr(modelling, "NotMIWAEImputer", Noted)
         arguments = "--mechanism self-masking-known --sign -1 --observation truncated-normal"
         arguments += " --bounds 0,300 --estimator median --steps 7 --seed 3 --columns age,weight"
         assert main(["impute", "holes.csv", "-o", "a.csv", *arguments.split()]) == 0
@@ -160,6 +162,10 @@ class TestImpute:
         pd.testing.assert_frame_equal(filled[rest], before[rest])
         assert not filled[["age", "income"]].isna().any(axis=None)
 
+    def test_the_default_mechanism_is_chosen_and_named(self, folder, capsys):
+        assert main(["impute", "holes.csv", "-o", "a.csv", "--steps", "2"]) == 0
+        assert "held-out nats per row of the others against it" in capsys.readouterr().err
+
     def test_quiet(self, folder, capsys):
         main(["impute", "holes.csv", "-o", "a.csv", *QUICK, "--quiet"])
         assert capsys.readouterr() == ("", "")
@@ -180,6 +186,194 @@ class TestImpute:
         monkeypatch.setattr(NotMIWAEImputer, "fit", faulty)
         with pytest.raises(ValueError, match="cannot reshape"):
             main(["impute", "holes.csv", "-o", "a.csv"])
+
+
+class TestDraws:
+    @pytest.fixture
+    def loaded(self, folder, model):
+        return ["impute", "holes.csv", "--load", str(model / "named"), "--samples", "30"]
+
+    def test_a_file_for_each(self, folder, loaded, capsys):
+        assert main([*loaded, "-o", "filled.csv", "--draws", "10"]) == 0
+        files = sorted(folder.glob("filled*"))
+        assert [file.name for file in files] == [f"filled-{i:02}.csv" for i in range(1, 11)]
+        tables = [pd.read_csv(file, dtype=str) for file in files]
+        before = pd.read_csv("holes.csv", dtype=str)
+        missing = before["age"].isna()
+        for table in tables:
+            assert table["age"].notna().all()
+            pd.testing.assert_frame_equal(table[~missing], before[~missing])
+        assert all((tables[0]["age"] != other["age"]).any() for other in tables[1:])
+        assert "filled-01.csv to filled-10.csv" in capsys.readouterr().err
+
+    def test_one_long_table(self, folder, loaded):
+        main([*loaded, "-o", "filled.csv", "--draws", "3"])
+        main([*loaded, "-o", "long.csv", "--draws", "3", "--long"])
+        long = pd.read_csv("long.csv", dtype=str)
+        assert long.columns[0] == "imputation"
+        for number, part in long.groupby("imputation"):
+            single = pd.read_csv(f"filled-{number}.csv", dtype=str)
+            pd.testing.assert_frame_equal(
+                part.drop(columns="imputation").reset_index(drop=True), single
+            )
+
+    def test_long_parquet_table(self, folder, model):
+        pytest.importorskip("pyarrow")
+        pd.read_csv("holes.csv").to_parquet("holes.parquet")
+        arguments = ["--load", str(model / "named"), "--draws", "2", "--long"]
+        assert main(["impute", "holes.parquet", "-o", "long.parquet", *arguments]) == 0
+        long = pd.read_parquet("long.parquet")
+        assert long["imputation"].tolist() == [1, 2] * 80
+        assert long["name"].iloc[::2].tolist() == long["name"].iloc[1::2].tolist()
+        assert long["age"].notna().all()
+
+    def test_a_table_without_holes_is_copied(self, folder):
+        assert main(["impute", "whole.csv", "-o", "a.csv", "--draws", "2"]) == 0
+        for name in ["a-1.csv", "a-2.csv"]:
+            assert (folder / name).read_bytes() == (folder / "whole.csv").read_bytes()
+
+
+class TestPipes:
+    @pytest.fixture
+    def stdin(self, monkeypatch):
+        def give(content):
+            monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=BytesIO(content)))
+
+        return give
+
+    def test_csv_in_and_out(self, folder, model, stdin, capsysbinary):
+        load = ["--load", str(model / "named"), "--samples", "30"]
+        assert main(["impute", "holes.csv", "-o", "a.csv", *load]) == 0
+        stdin((folder / "holes.csv").read_bytes())
+        assert main(["impute", "-", "-o", "-", *load]) == 0
+        said = capsysbinary.readouterr()
+        assert said.out == (folder / "a.csv").read_bytes()
+        assert b"standard input: 80 rows" in said.err
+        assert b"\r" not in said.err  # no progress bar where there is no terminal
+
+    def test_nothing_is_written_after_a_mistake(self, stdin, capsysbinary):
+        stdin(b"a,b\n1,2,3\n")
+        assert main(["impute", "-", "-o", "-"]) == 2
+        said = capsysbinary.readouterr()
+        assert said.out == b""
+        assert said.err.startswith(b"notmiwae: standard input has 3 cells in line 2")
+
+    def test_a_reader_that_leaves_is_no_mistake(self, folder, monkeypatch, capsys):
+        class Left:
+            def write(self, _):
+                raise BrokenPipeError
+
+        monkeypatch.setattr("sys.stdout", SimpleNamespace(buffer=Left(), flush=lambda: None))
+        assert main(["ampute", "whole.csv", "-o", "-", "--columns", "age"]) == 141
+        assert "notmiwae:" not in capsys.readouterr().err
+
+    def test_parquet_is_recognised(self, stdin, capsysbinary):
+        pytest.importorskip("pyarrow")
+        frame = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20.0)})
+        stdin(frame.to_parquet(index=False))
+        assert main(["ampute", "-", "-o", "-", "--columns", "a"]) == 0
+        written = pd.read_parquet(BytesIO(capsysbinary.readouterr().out))
+        assert written["a"].isna().sum() == 10
+        pd.testing.assert_series_equal(written["b"], frame["b"])
+
+
+class TestBatches:
+    @pytest.fixture
+    def many(self, folder, monkeypatch):
+        """A table of batches that are unlike: some complete, one with nothing observed."""
+        monkeypatch.setattr("notmiwae.cli.impute.ROWS_PER_SEED", 16)
+        monkeypatch.setattr("notmiwae.imputers.ROWS_PER_SEED", 16)
+        rng = np.random.default_rng(0)
+        frame = pd.DataFrame(
+            {
+                "age": pd.array(rng.integers(10, 90, 64), dtype="Int64"),
+                "name": pd.array([None] * 16 + ["x"] * 48, dtype=object),
+                "weight": rng.normal(70, 9, 64).round(2),
+            }
+        )
+        frame.loc[10:30, "age"] = pd.NA
+        frame.loc[48:55, "weight"] = np.nan
+        frame.to_csv("many.csv", index=False)
+        return frame
+
+    @pytest.mark.parametrize("kind", ["csv", "parquet"])
+    @pytest.mark.parametrize("more", [[], ["--draws", "2", "--long"]])
+    def test_batches_give_the_same_file(self, many, folder, model, kind, more):
+        pytest.importorskip("pyarrow")
+        many.to_parquet("many.parquet", index=False, row_group_size=7)
+        command = ["impute", f"many.{kind}", "--load", str(model / "named"), "--samples", "20"]
+        for name, rows in [("once", "1000"), ("parts", "16")]:
+            assert main([*command, *more, "-o", f"{name}.{kind}", "--batch-rows", rows]) == 0
+        if kind == "csv":
+            assert (folder / "once.csv").read_bytes() == (folder / "parts.csv").read_bytes()
+        else:
+            once, parts = pd.read_parquet("once.parquet"), pd.read_parquet("parts.parquet")
+            pd.testing.assert_frame_equal(once, parts)
+            assert once["age"].dtype == "float64"
+
+    def test_csv_becomes_parquet_of_one_type(self, many, folder, model):
+        pytest.importorskip("pyarrow")
+        command = ["impute", "many.csv", "--load", str(model / "named"), "--batch-rows", "16"]
+        assert main([*command, "-o", "filled.parquet"]) == 0
+        filled = pd.read_parquet("filled.parquet")
+        assert filled["age"].dtype == "float64"
+        assert filled["age"].notna().all()
+        assert filled["name"].isna().sum() == 16
+
+    def test_a_mistake_in_a_late_row_leaves_nothing(self, many, folder, model, capsys):
+        with (folder / "many.csv").open("a") as file:
+            file.write("old,x,70\n")
+        (folder / "out.csv").write_text("former")
+        before = contents(folder)
+        command = ["impute", "many.csv", "-o", "out.csv", "--load", str(model / "named")]
+        assert main([*command, "--batch-rows", "16"]) == 2
+        assert "column 'age' is not numeric (it holds 'old')" in capsys.readouterr().err
+        assert contents(folder) == before
+
+
+class TestResume:
+    def test_an_interrupted_training_goes_on(self, folder, monkeypatch, capsys):
+        arguments = ["impute", "holes.csv", "--steps", "110", "--mechanism", "self-masking"]
+        assert main([*arguments, "-o", "whole-run.csv"]) == 0
+        save = training.save_checkpoint
+
+        def interrupted(*of):
+            save(*of)
+            raise KeyboardInterrupt
+
+        before = contents(folder)
+        monkeypatch.setattr(training, "save_checkpoint", interrupted)
+        assert main([*arguments, "-o", "a.csv"]) == 130
+        said = capsys.readouterr().err
+        assert "interrupted; the training so far is in a.csv.checkpoint: the same comm" in said
+        kept = set(contents(folder)) - set(before)
+        assert {path.parent.name for path in kept} == {"a.csv.checkpoint"}
+        monkeypatch.setattr(training, "save_checkpoint", save)
+        steps = []
+        descend = training._Run.descend
+        monkeypatch.setattr(
+            training._Run, "descend", lambda *of: (steps.append(1), descend(*of))[1]
+        )
+        assert main([*arguments, "-o", "a.csv", "--resume"]) == 0
+        assert len(steps) < 2 * 132
+        assert (folder / "a.csv").read_bytes() == (folder / "whole-run.csv").read_bytes()
+        assert not (folder / "a.csv.checkpoint").exists()
+
+    def test_without_resume_it_starts_afresh(self, folder):
+        kept = folder / "a.csv.checkpoint"
+        kept.mkdir()
+        (kept / "self-masking-0.safetensors").write_bytes(b"of something else")
+        (kept / "notes.txt").write_text("a user's own")
+        assert main(["impute", "holes.csv", "-o", "a.csv", *QUICK]) == 0
+        assert [file.name for file in kept.iterdir()] == ["notes.txt"]
+
+    def test_a_damaged_checkpoint_is_named(self, folder, capsys):
+        kept = folder / "a.csv.checkpoint"
+        kept.mkdir()
+        (kept / "self-masking-0.safetensors").write_bytes(b"of something else")
+        arguments = ["--resume", *QUICK]
+        assert main(["impute", "holes.csv", "-o", "a.csv", *arguments]) == 2
+        assert "a.csv.checkpoint/self-masking-0.safetensors is no" in capsys.readouterr().err
 
 
 class TestAmpute:
@@ -357,6 +551,12 @@ class TestMistakes:
                 "impute holes.csv -o out.csv --load MODELS/named --steps 3 --save m",
                 "--steps, --save",
             ),
+            ("impute holes.csv -o out.csv --long", "say how many by --draws"),
+            ("impute holes.csv -o - --draws 2", "give --long"),
+            ("impute holes.csv -o out.csv --draws 0", "at least 1; got '0'"),
+            ("impute holes.csv -o out.csv --resume", "finds no interrupted training in out.csv.c"),
+            ("impute holes.csv -o - --resume", "needs an --output that is a file"),
+            ("impute holes.csv -o out.csv --load MODELS/named --resume", "--resume cannot apply"),
             ("ampute whole.csv -o out.csv --kind above", "invalid choice: 'above'"),
             ("ampute whole.csv -o out.csv --kind clipping", "needs limit"),
             ("ampute whole.csv -o out.csv --kind mcar --share 2", "share must be"),

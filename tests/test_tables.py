@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notmiwae.tables import MISSING, Table, TableError
+from notmiwae.tables import MISSING, Table, TableError, survey
 
 MIXED = (
     'name,day,code,age,"height, cm",score\n'
@@ -289,3 +289,25 @@ class TestParquet:
         monkeypatch.setitem(sys.modules, "pyarrow", None)
         with pytest.raises(TableError, match=r"pip install 'notmiwae\[parquet\]'"):
             Table.read(tmp_path / "table.parquet")
+
+
+def test_traits_of_batches_are_those_of_the_table(tmp_path):
+    values = np.random.default_rng(0).normal(50, 3, 23).round(3).tolist()
+    content = "a,b,c\n" + "".join(
+        f"{v},{i},{'x' if i > 20 else ''}\n" for i, v in enumerate(values)
+    )
+    path = written(tmp_path, content)
+    (one, two) = (survey(Table.batches(path, n)) for n in (5, None))
+    for name in "abc":
+        assert one[name].obstacle == two[name].obstacle
+        assert one[name].n_missing == two[name].n_missing
+        assert one[name].decimals == two[name].decimals
+        np.testing.assert_allclose(one[name].squares, two[name].squares)
+    assert (one["b"].whole, one["a"].whole) == (True, False)
+
+
+def test_batches_have_the_rows_in_their_order(tmp_path):
+    path = written(tmp_path, "a\n" + "".join(f"{i}\n" for i in range(7)))
+    batches = list(Table.batches(path, 3))
+    assert [batch.first_row for batch in batches] == [0, 3, 6]
+    assert [batch.columns["a"].texts for batch in batches] == [list("012"), list("345"), list("6")]

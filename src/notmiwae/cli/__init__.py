@@ -1,4 +1,4 @@
-"""The command line: `notmiwae impute`, `ampute` and `reproduce`.
+"""The command line: `notmiwae impute`, `ampute` and `reproduce`; each is a module here.
 
 Words for the reader go to stderr. A user's mistake is answered with one line there and exit code 2,
 and nothing is written; an interruption with exit code 130. Anything else that goes wrong is a bug,
@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0, 2 for a user's mistake, 130 if interrupted.
+        The exit code: 0, 2 for a user's mistake, 130 if interrupted, 141 if what reads standard
+        output has gone.
     """
     try:
         args = build_parser().parse_args(argv)
@@ -48,10 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _is_refusal(error):
             raise
         return _refused(str(error))
+    except BrokenPipeError:
+        return 141
     except OSError as error:
         return _refused(f"{error}: check that the path is right and may be used")
-    except KeyboardInterrupt:
-        print("notmiwae: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        more = "".join(f"; {word}" for word in interruption.args)
+        print(f"notmiwae: interrupted{more}", file=sys.stderr)
         return 130
     return 0
 
@@ -81,7 +85,9 @@ def build_parser() -> Parser:
             "notmiwae impute patients.csv -o filled.csv",
             "notmiwae ampute complete.csv -o holes.csv --kind above-mean",
             "notmiwae reproduce breast --preset quick",
-        ),
+        )
+        + "\n\nexit codes: 0 done; 2 a mistake, said in one line, and nothing written; "
+        "130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"notmiwae {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

@@ -11,6 +11,7 @@ from notmiwae.cli import parsing, words
 from notmiwae.cli.checks import check_any, check_output
 from notmiwae.cli.mistakes import mistakes
 from notmiwae.cli.parsing import Parser
+from notmiwae.cli.pipes import piped
 from notmiwae.tables import Table
 
 
@@ -58,7 +59,12 @@ def configure(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Delete values from a complete table."""
-    check_output(args)
+    with piped(args):
+        _ampute(args)
+
+
+def _ampute(args: argparse.Namespace) -> None:
+    check_output(args, [args.output])
     table = Table.read(args.table)
     check_any(table.numeric, args.table)
     values = table.numbers(table.numeric)
@@ -72,10 +78,11 @@ def run(args: argparse.Namespace) -> None:
         random_state=args.seed or 0,
     )
     with mistakes():
-        holes = table.updated(amputer.fit_transform(values))
-    holes.write(args.output)  # before anything is said: an error is to be the only line
-    words.say(args, words.describe(args.table, table), *words.deleted(table, holes))
-    gone = words.counted(words.n_missing(holes) - words.n_missing(table), "cell")
+        amputed = table.updated(amputer.fit_transform(values))
+    amputed.write(args.output)  # before anything is said: an error is to be the only line
+    before, after = table.traits, amputed.traits
+    words.say(args, words.describe(args.table, before), *words.deleted(before, after))
+    gone = words.counted(words.n_missing(after) - words.n_missing(before), "cell")
     words.say(args, f"{args.output}: {gone} deleted")
 
 

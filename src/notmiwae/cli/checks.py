@@ -10,21 +10,22 @@ from notmiwae.cli.mistakes import UsageError
 from notmiwae.tables import check_extension
 
 
-def check_output(args: argparse.Namespace) -> None:
-    """Find an output that could not, or should not, be written."""
+def check_output(args: argparse.Namespace, files: Sequence[Path]) -> None:
+    """Find outputs that could not, or should not, be written."""
     check_extension(args.output)
     if not args.output.parent.is_dir():
         raise UsageError(
             f"the folder {args.output.parent} of --output does not exist: make it, or choose "
             "another"
         )
-    if args.output.is_dir():
-        raise UsageError(f"--output {args.output} is a folder: name a file")
-    if args.output.exists() and args.table.exists() and args.output.samefile(args.table):
-        raise UsageError(
-            f"--output {args.output} is the table that is read, and it would be lost: "
-            "choose another name"
-        )
+    for file in files:
+        if file.is_dir():
+            raise UsageError(f"--output {file} is a folder: name a file")
+        if file.exists() and args.table.exists() and file.samefile(args.table):
+            raise UsageError(
+                f"--output {file} is the table that is read, and it would be lost: "
+                "choose another name"
+            )
 
 
 def check_any(names: Sequence[str], path: Path) -> None:

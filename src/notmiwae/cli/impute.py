@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from sklearn.base import clone
 
 from notmiwae._glossary import (
     ESTIMATOR_MEANINGS,
@@ -17,14 +15,22 @@ from notmiwae._glossary import (
     glossary,
 )
 from notmiwae.cli import parsing, words
-from notmiwae.cli.checks import check_any, check_output
+from notmiwae.cli.checkpoints import checkpoints
+from notmiwae.cli.checks import check_output
+from notmiwae.cli.filling import LABEL, counted, fill, outputs, shows_progress
 from notmiwae.cli.mistakes import UsageError, mistakes
+from notmiwae.cli.modelling import configured, loaded, model_columns, rehearse, trainable
 from notmiwae.cli.parsing import Parser
-from notmiwae.imputers import ESTIMATORS, MECHANISM_NAMES, LatentVariableImputer, NotMIWAEImputer
+from notmiwae.cli.pipes import piped
+from notmiwae.imputers import ESTIMATORS, MECHANISM_NAMES, ROWS_PER_SEED, NotMIWAEImputer
 from notmiwae.observations import OBSERVATIONS
-from notmiwae.tables import Table
+from notmiwae.tables import Table, Traits, survey
 
-TRAINING = ("mechanism", "sign", "observation", "bounds", "columns", "steps", "seed", "save")
+TRAINING = (
+    *("mechanism", "sign", "observation", "bounds", "columns", "steps", "seed", "save"),
+    "resume",
+)
+BATCH_ROWS = 2**16
 
 
 def configure(parser: Parser) -> None:
@@ -43,7 +49,9 @@ def configure(parser: Parser) -> None:
             parsing.examples(
                 "notmiwae impute patients.csv -o filled.csv --mechanism self-masking-known",
                 "notmiwae impute patients.csv -o filled.csv --columns age,weight --save model",
+                "notmiwae impute patients.csv -o filled.csv --draws 20",
                 "notmiwae impute new.csv -o new-filled.csv --load model",
+                "notmiwae impute - -o - --load model < new.csv > new-filled.csv",
             ),
         ]
     )
@@ -58,8 +66,25 @@ def configure(parser: Parser) -> None:
     )
     add("--save", type=Path, metavar="DIR", help="keep the trained model in this folder")
     add("--load", type=Path, metavar="DIR", help="fill by a model that was kept; no training")
+    add("--resume", action="store_true", help="go on with a training that was interrupted")
+    _add_filling(parser)
     parsing.add_seed(parser, "file")
     add("--quiet", action="store_true", help="say nothing but errors")
+
+
+def _add_filling(parser: Parser) -> None:
+    """Add what happens after the training."""
+    add = parser.add_argument
+    about = "draw so many filled tables, for multiple imputation: OUT-1, OUT-2, ..."
+    add("--draws", type=parsing.positive, metavar="M", help=about)
+    about = f"write the draws as one table, with a column {LABEL!r} that numbers them"
+    add("--long", action="store_true", help=about)
+    default = NotMIWAEImputer().n_impute_samples
+    about = f"weighted draws that a filled value rests on; fewer are faster (default: {default})"
+    add("--samples", type=parsing.positive, metavar="K", help=about)
+    about = "rows of a table for --load that are held in memory, in multiples of 4096 (default: "
+    about += f"{BATCH_ROWS}); the result does not depend on it"
+    add("--batch-rows", type=parsing.positive, metavar="N", default=BATCH_ROWS, help=about)
 
 
 def _add_model(parser: Parser) -> None:
@@ -86,32 +111,77 @@ def _add_model(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fill the holes of a table."""
-    _check_impute(args)
+    with piped(args):
+        _check(args)
+        (_fill_by_loaded if args.load else _train_and_fill)(args)
+
+
+def _train_and_fill(args: argparse.Namespace) -> None:
+    """Train on the table, which is held in memory, and fill it."""
     table = Table.read(args.table)
-    imputer = _loaded(args) if args.load else _configured(args)
-    names = _model_columns(imputer, table) if args.load else _trainable(args, table)
+    names = trainable(args, table)
     values = table.numbers(names)
-    trains = not args.load and bool(args.save or values.isna().to_numpy().any())
-    _rehearse(imputer, values, trains)
-    table.updated(values.fillna(0.0)).check_writable(args.output)
-    fate = "the model does not use it" if args.load else "not among --columns"
-    words.say(args, words.describe(args.table, table), *words.holes(table, names, fate))
-    imputer.set_params(verbose=not args.quiet and sys.stderr.isatty())
+    with checkpoints(args) as folder:
+        imputer = configured(args) if args.save or values.isna().to_numpy().any() else None
+        if imputer:
+            rehearse(imputer, values)
+        table.updated(values.fillna(0.0)).check_writable(args.output)
+        _describe(args, table.traits, names, "not among --columns")
+        if imputer:
+            _train(args, imputer, values, folder)
+        fill(args, imputer, names, [table], table.style)
+    _conclude(args, table.traits, names)
+
+
+def _train(
+    args: argparse.Namespace, imputer: NotMIWAEImputer, values: pd.DataFrame, folder: Path | None
+) -> None:
+    imputer.set_params(verbose=shows_progress(args), checkpoint=folder)
     with mistakes():
-        filled = table.updated(_filled(imputer, values, trains))
-    if trains or args.load:
-        words.say(args, f"mechanism: {imputer.selection_}")
+        imputer.fit(values)
+    imputer.set_params(checkpoint=None)
+    words.say(args, f"mechanism: {imputer.selection_}")
     if args.save:
         imputer.save(args.save)
         words.say(args, f"{args.save}: the model, for --load")
-    filled.write(args.output)
-    words.say(args, f"{args.output}: {words.result(table, filled)}")
 
 
-def _check_impute(args: argparse.Namespace) -> None:
+def _fill_by_loaded(args: argparse.Namespace) -> None:
+    """Fill by a model, batch by batch: once to look at all, and once more to fill."""
+    imputer = loaded(args)
+    n_rows = -(-args.batch_rows // ROWS_PER_SEED) * ROWS_PER_SEED
+    first = next(Table.batches(args.table, n_rows))
+    names = model_columns(imputer, first.columns)
+    first.check_writable(args.output)
+    traits = survey(Table.batches(args.table, n_rows), names)
+    _describe(args, traits, names, "the model does not use it")
+    batches = (table.within(traits) for table in Table.batches(args.table, n_rows))
+    fill(args, imputer, names, counted(args, batches, words.n_rows(traits)), first.style)
+    words.say(args, f"mechanism: {imputer.selection_}")
+    _conclude(args, traits, names)
+
+
+def _describe(
+    args: argparse.Namespace, traits: Mapping[str, Traits], names: Sequence[str], fate: str
+) -> None:
+    words.say(args, words.describe(args.table, traits), *words.holes(traits, names, fate))
+
+
+def _conclude(args: argparse.Namespace, traits: Mapping[str, Traits], names: Sequence[str]) -> None:
+    written = outputs(args)
+    shown = f"{written[0]} to {written[-1]}" if len(written) > 1 else f"{written[0]}"
+    times = f", {args.draws} times" if args.draws else ""
+    words.say(args, f"{shown}: {words.result(traits, names)}{times}")
+
+
+def _check(args: argparse.Namespace) -> None:
     """Find mistakes before the training, which takes its time."""
-    check_output(args)
-    given = [f"--{name}" for name in TRAINING if getattr(args, name) is not None]
+    check_output(args, outputs(args))
+    if args.long and not args.draws:
+        raise UsageError("--long writes several draws into one table: say how many by --draws")
+    if args.to_pipe and args.draws and not args.long:
+        raise UsageError("--draws writes several files: give --long to put them into one output")
+    given = [f"--{name}" for name in TRAINING if getattr(args, name) not in (None, False)]
     if args.load and given:
         raise UsageError(
             f"--load uses a model as it was trained, so that {', '.join(given)} cannot apply: "
@@ -129,67 +199,3 @@ def _check_impute(args: argparse.Namespace) -> None:
         )
     if args.save and args.save.exists() and not args.save.is_dir():
         raise UsageError(f"--save needs a folder; {args.save} is a file: choose another name")
-
-
-def _configured(args: argparse.Namespace) -> NotMIWAEImputer:
-    """An imputer with what was given; the rest stays at its defaults."""
-    given = {
-        "mechanism": args.mechanism,
-        "sign": args.sign,
-        "observation": args.observation,
-        "bounds": args.bounds,
-        "estimator": args.estimator,
-        "max_steps": args.steps,
-    }
-    options = {name: value for name, value in given.items() if value is not None}
-    return NotMIWAEImputer(**options, random_state=args.seed or 0)
-
-
-def _loaded(args: argparse.Namespace) -> LatentVariableImputer:
-    imputer = LatentVariableImputer.load(args.load)
-    if not hasattr(imputer, "feature_names_in_"):
-        raise UsageError(
-            f"{args.load} was trained on a table without column names, so that it fits no file: "
-            "train it on one, or use it in Python"
-        )
-    if args.estimator:
-        imputer.set_params(estimator=args.estimator)
-    return imputer.set_params(missing_values=np.nan)
-
-
-def _model_columns(imputer: LatentVariableImputer, table: Table) -> list[str]:
-    """Return the columns that the model knows, which must be there."""
-    names: list[str] = imputer.feature_names_in_.tolist()
-    if absent := [name for name in names if name not in table.columns]:
-        raise UsageError(
-            f"the model needs column(s) {words.listed(absent)}, which the table has not: it has "
-            f"{words.listed(table.columns)}; add them (empty will do), or train another model"
-        )
-    return names
-
-
-def _trainable(args: argparse.Namespace, table: Table) -> list[str]:
-    """Return the columns to train on."""
-    names: list[str] = args.columns or table.numeric
-    check_any(names, args.table)
-    if empty := [name for name in names if table.numbers([name]).isna().to_numpy().all()]:
-        raise UsageError(f"nothing is observed in {words.listed(empty)}: leave it out of --columns")
-    return names
-
-
-def _rehearse(imputer: LatentVariableImputer, values: pd.DataFrame, train: bool) -> None:
-    """Train for one step, which finds the mistakes before anything is said or takes long."""
-    if train:
-        with mistakes():
-            clone(imputer).set_params(max_steps=1).fit(values)
-
-
-def _filled(imputer: LatentVariableImputer, values: pd.DataFrame, train: bool) -> pd.DataFrame:
-    """Fill, after training if need be."""
-    if train:
-        imputer.fit(values)
-    if not values.isna().to_numpy().any():
-        return values
-    filled = imputer.set_output(transform="pandas").transform(values)
-    # A model from Python may add indicators and drop columns.
-    return filled[[name for name in values if name in filled]]

@@ -47,10 +47,11 @@ def prose(text: str) -> str:
 
 def add_tables(parser: Parser, about: str) -> None:
     """Add the table that is read and the one that is written."""
-    parser.add_argument("table", type=Path, metavar="TABLE", help=f"{about} (.csv, .tsv, .parquet)")
-    parser.add_argument(
-        "--output", "-o", type=Path, metavar="OUT", required=True, help="file to write, likewise"
-    )
+    about += " (.csv, .tsv, .parquet; - for standard input)"
+    parser.add_argument("table", type=Path, metavar="TABLE", help=about)
+    about = "file to write, likewise (- for standard output)"
+    parser.add_argument("--output", "-o", type=Path, metavar="OUT", required=True, help=about)
+    parser.set_defaults(aliases={})
 
 
 def add_seed(parser: Parser, result: str) -> None:

@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from notmiwae.tables import Table
+from notmiwae.cli.pipes import named
+from notmiwae.tables import Traits
 
 
 def say(args: argparse.Namespace, *lines: str) -> None:
     """Print to stderr, unless --quiet."""
     if not args.quiet:
-        print(*lines, sep="\n", file=sys.stderr)
+        print(named(args, "\n".join(lines)), file=sys.stderr)
 
 
-def describe(path: Path, table: Table) -> str:
+def describe(path: Path, traits: Mapping[str, Traits]) -> str:
     """Say how large a table is."""
-    return f"{path}: {counted(len(table), 'row')}, {counted(len(table.columns), 'column')}"
+    return f"{path}: {counted(n_rows(traits), 'row')}, {counted(len(traits), 'column')}"
 
 
-def holes(table: Table, names: Sequence[str], fate: str) -> list[str]:
+def holes(traits: Mapping[str, Traits], names: Collection[str], fate: str) -> list[str]:
     """Say what is missing where, and which columns are only carried through."""
     rows = []
-    for name, column in table.columns.items():
+    for name, column in traits.items():
         remark = "" if name in names else f"left as it is: {column.obstacle or fate}"
-        rows.append((name, int(column.missing.sum()), remark))
-    return aligned("missing", rows, len(table))
+        rows.append((name, column.n_missing, remark))
+    return aligned("missing", rows, n_rows(traits))
 
 
-def deleted(table: Table, amputed: Table) -> list[str]:
+def deleted(traits: Mapping[str, Traits], amputed: Mapping[str, Traits]) -> list[str]:
     """Say what was deleted where, and which columns could not be touched."""
     rows = []
-    for name, column in table.columns.items():
+    for name, column in traits.items():
         remark = f"left as it is: {column.obstacle}" if column.obstacle else ""
-        count = int(amputed.columns[name].missing.sum() - column.missing.sum())
-        rows.append((name, count, remark))
-    return aligned("deleted", rows, len(table))
+        rows.append((name, amputed[name].n_missing - column.n_missing, remark))
+    return aligned("deleted", rows, n_rows(traits))
 
 
 def aligned(verb: str, rows: Sequence[tuple[str, int, str]], total: int) -> list[str]:
@@ -54,17 +54,24 @@ def aligned(verb: str, rows: Sequence[tuple[str, int, str]], total: int) -> list
     return lines
 
 
-def n_missing(table: Table) -> int:
+def n_rows(traits: Mapping[str, Traits]) -> int:
+    """Count the rows."""
+    return next(iter(traits.values())).n_rows
+
+
+def n_missing(traits: Mapping[str, Traits]) -> int:
     """Count the holes."""
-    return int(sum(column.missing.sum() for column in table.columns.values()))
+    return sum(column.n_missing for column in traits.values())
 
 
-def result(table: Table, filled: Table) -> str:
-    """Say how many holes were filled, and where some are left."""
-    remaining = [name for name, column in filled.columns.items() if column.missing.any()]
-    said = f"{counted(n_missing(table) - n_missing(filled), 'cell')} filled"
-    if remaining:
-        said += f"; {counted(n_missing(filled), 'hole')} left in {listed(remaining)}"
+def result(traits: Mapping[str, Traits], names: Collection[str]) -> str:
+    """Say how many holes are filled, those in `names`, and where some are left."""
+    left = {name: column for name, column in traits.items() if name not in names}
+    n_left = n_missing(left)
+    said = f"{counted(n_missing(traits) - n_left, 'cell')} filled"
+    if n_left:
+        remaining = [name for name, column in left.items() if column.n_missing]
+        said += f"; {counted(n_left, 'hole')} left in {listed(remaining)}"
     return said
 
 

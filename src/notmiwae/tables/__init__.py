@@ -15,7 +15,19 @@ Types stay as they are, except that an integer or decimal column becomes double 
 """
 
 from notmiwae.tables.column import Column, TableError
-from notmiwae.tables.table import Table, check_extension, writing
+from notmiwae.tables.style import Style
+from notmiwae.tables.table import Table, check_extension, survey, writing
 from notmiwae.tables.text import MISSING
+from notmiwae.tables.traits import Traits
 
-__all__ = ["MISSING", "Column", "Table", "TableError", "check_extension", "writing"]
+__all__ = [
+    "MISSING",
+    "Column",
+    "Style",
+    "Table",
+    "TableError",
+    "Traits",
+    "check_extension",
+    "survey",
+    "writing",
+]

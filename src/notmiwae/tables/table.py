@@ -184,6 +184,28 @@ class Table:
                 column.as_text()
 
 
+def survey(batches: Iterable[Table], names: Sequence[str] = ()) -> dict[str, Traits]:
+    """Return the traits of a table from its batches.
+
+    Parameters
+    ----------
+    batches : iterable of Table
+    names : sequence of str
+        Columns that have to be numeric.
+
+    Raises
+    ------
+    TableError
+        If one of `names` is not, in some batch.
+    """
+    traits: dict[str, Traits] = {}
+    for table in batches:
+        table.numbers(names)
+        for name, part in table.traits.items():
+            traits[name] = traits[name] + part if name in traits else part
+    return traits
+
+
 def check_extension(path: str | Path) -> str:
     """Return the format of a file by its name: '.csv', '.tsv' or '.parquet'.
 
