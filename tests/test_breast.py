@@ -176,16 +176,16 @@ def test_training_in_stages_ends_where_an_uninterrupted_one_does():
     paused, x, mask = a_model()
     through, _, _ = a_model()
     through.load_state_dict(paused.state_dict())
-    *_, history = breast_report.stages(paused, x, mask, seed=3, n_epochs=40)
+    steps = [*breast_report.stages([paused], x, mask, seeds=[3], n_epochs=40)]
     schedule = lambda optimizer, n: breast_report.one_cycle(optimizer, n, **breast_report.CYCLE)  # noqa: E731
     fit(through, x, mask, max_steps=40, schedule=schedule, seed=3, **breast_report.TRAINING)
-    assert history.step == [1, *range(2, 41, 2)]
+    assert steps == [1, *range(2, 41, 2)]
     for name, weights in through.state_dict().items():
         torch.testing.assert_close(paused.state_dict()[name], weights)
 
 
 def test_the_error_of_the_best_look_is_no_larger_than_the_last():
-    found = FITS[LINEAR](breast_problem.make_problem(FIRST), 0, Effort(n_epochs=1))
+    [found] = FITS[LINEAR](breast_problem.make_problem(FIRST), [0], Effort(n_epochs=1))
     assert found.metrics["rmse_best_seen"] <= found.metrics["rmse"]
     assert found.metrics["rmse_best_seen"] <= min(found.arrays["errors_seen"])
 
@@ -264,11 +264,32 @@ def test_a_rectified_mean_leaves_the_scale_alone():
     assert (raw[..., :3] < 0).any()
 
 
+def test_seeds_in_one_go_start_as_they_do_alone():
+    problem = breast_problem.make_problem(FIRST)
+    _, mask = breast_report.to_model(problem.training.holes)
+    together = breast_report.build_all([4, 5], "linear", "gaussian", mask)
+    alone = breast_report.build_all([5], "linear", "gaussian", mask)
+    pairs = zip(together[1].parameters(), alone[0].parameters(), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+
+
+def test_seeds_are_fitted_in_one_go_where_that_saves_work():
+    assert [*breast.in_one_go(DEFAULT, range(2))] == [(0,), (1,)]
+    assert [*breast.in_one_go(LINEAR, range(2))] == [(0, 1)]
+
+
+def test_what_no_seed_makes_a_difference_to_is_computed_once():
+    first, second = FITS["column mean"](breast_problem.make_problem(FIRST), [0, 1], Effort())
+    assert first is second
+
+
 @pytest.mark.parametrize("fault", [*FAULTS, "all six"])
 def test_every_fault_can_be_trained(fault):
     problem = breast_problem.make_problem(FIRST)
     faults = breast_methods.SWITCHED[fault]
-    found = breast_report.fit_report("nonlinear", "gaussian", faults, problem, 0, Effort(1))
+    fits = breast_report.fit_report("nonlinear", "gaussian", faults, problem, [0, 1], Effort(1))
+    assert fits[0].metrics != fits[1].metrics
+    found = fits[0]
     assert all(np.isfinite(value) for value in found.metrics.values())
     chosen_by_truth = found.metrics["rmse"] == found.metrics["rmse_best_seen_own_thresholds"]
     assert chosen_by_truth == ("selection" in faults)
@@ -278,7 +299,7 @@ def test_one_in_every_gap_is_as_far_off_as_what_was_deleted_is_from_one():
     problem = breast_problem.make_problem("extremes")
     rows = problem.leaky["own_thresholds"]
     error = np.sqrt(np.mean((rows.truth[rows.missing] - 1) ** 2))
-    found = FITS[breast_methods.ONES](problem, 0, Effort())
+    [found] = FITS[breast_methods.ONES](problem, [0], Effort())
     assert found.metrics["rmse"] == pytest.approx(error)
 
 

@@ -15,6 +15,7 @@ The published numbers are in `notmiwae.experiments.breast.published`.
 from __future__ import annotations
 
 import time
+from collections import UserDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,15 +25,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from notmiwae import report
+from notmiwae.experiments.baselines import BASELINES
 from notmiwae.experiments.benchmark import Benchmark
 from notmiwae.experiments.breast.methods import (
     ABLATION,
+    ALL_SIX,
     BINARISED,
     DEFAULT,
     FITS,
     METHODS,
     NAMED,
+    OBSERVATIONS,
     OF_THE_SAME_FIT,
+    ONE_BY_ONE,
     ONES,
     REPORTED,
     SPLIT_OF,
@@ -97,7 +102,15 @@ PRESETS = {
         methods={FIRST: list(FITS), "extremes": _EVERY, "around-mean": _EVERY},
     ),
 }
-LENGTHS = {"missForest": 4, DEFAULT: 3, **dict.fromkeys(METHODS[ABLATION], 2)}
+LENGTHS = {
+    **dict.fromkeys(FITS, 1),
+    **dict.fromkeys(BASELINES, 0),
+    **dict.fromkeys(METHODS[ABLATION], 2),
+    **{ablated(name, fault): 4 for name in REPORTED for fault in ("axes", ALL_SIX)},
+    **{as_reported(name, kind): 3 for name in REPORTED for kind in OBSERVATIONS},
+    DEFAULT: 3,
+}
+"""The order in which methods are started, highest first."""
 
 
 class Case(NamedTuple):
@@ -109,6 +122,47 @@ class Case(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.method}, {self.table}, seed {self.seed}"
+
+
+class Group(NamedTuple):
+    """A method on a table, with several seeds: what is fitted in one go."""
+
+    method: str
+    table: str
+    seeds: tuple[int, ...]
+
+    @property
+    def cases(self) -> list[Case]:
+        """One for each seed."""
+        return [Case(self.method, self.table, seed) for seed in self.seeds]
+
+    def __str__(self) -> str:
+        return f"{self.method}, {self.table}, seeds {', '.join(map(str, self.seeds))}"
+
+
+class RowsOfGroups(UserDict[str, list[Row]]):
+    """Lists of rows by the names of groups, kept row by row.
+
+    Parameters
+    ----------
+    rows : KeptRows
+    groups : sequence of Group
+    """
+
+    def __init__(self, rows: KeptRows, groups: Sequence[Group]) -> None:
+        self.rows, self.names = rows, {str(group): list(map(str, group.cases)) for group in groups}
+        done = {
+            group: [rows[name] for name in names]
+            for group, names in self.names.items()
+            if all(name in rows for name in names)
+        }
+        super().__init__()
+        self.data.update(done)
+
+    def __setitem__(self, group: str, found: list[Row]) -> None:
+        super().__setitem__(group, found)
+        for name, row in zip(self.names[group], found, strict=True):
+            self.rows[name] = row
 
 
 class Kept(NamedTuple):
@@ -205,20 +259,20 @@ def run(
     about = {table: describe(make_problem(table, n_columns)) for table in tables}
     n_seeds = dict.fromkeys(FITS, chosen.n_seeds)
     n_seeds |= dict.fromkeys(METHODS[ABLATION], chosen.n_ablation_seeds)
-    cases = [
-        Case(method, table, seed + i)
+    groups = [
+        Group(method, table, seeds)
         for table in tables
         for method in check_names("methods", methods or chosen.methods[table], FITS)
-        for i in range(n_seeds[method])
+        for seeds in in_one_go(method, range(seed, seed + n_seeds[method]))
     ]
     effort = Effort(n_epochs, chosen.quick_baselines, settings)
     made_by = {"n_columns": n_columns, **effort._asdict()}
     rows = KeptRows(Path(output, "rows.jsonl"), **made_by)
     kept = Kept(Path(output, "fits"), seed)
-    computed = compute_all(cases, n_columns, effort, rows, kept, n_jobs, progress)
+    computed = compute_all(groups, n_columns, effort, rows, kept, n_jobs, progress)
     # Not the time that has passed, of which a run that was interrupted knows only its own part.
     duration = sum(row.seconds for row in computed)
-    seeds = sorted({case.seed for case in cases})
+    seeds = sorted({seed for group in groups for seed in group.seeds})
     run_of = {"preset": preset, "split": SPLIT, "data": about, **made_by}
     results = make_results(computed, describe_run(seeds, duration, **run_of))
     results.write(Path(output))
@@ -226,8 +280,16 @@ def run(
     return results
 
 
+def in_one_go(method: str, seeds: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Yield the seeds that a method is fitted with in one go: all, if that saves work."""
+    if method in ONE_BY_ONE:
+        yield from ((seed,) for seed in seeds)
+    else:
+        yield tuple(seeds)
+
+
 def compute_all(
-    cases: Sequence[Case],
+    groups: Sequence[Group],
     n_columns: int,
     effort: Effort,
     rows: KeptRows,
@@ -235,25 +297,34 @@ def compute_all(
     n_jobs: int | None = None,
     progress: bool = False,
 ) -> list[Row]:
-    """Compute the rows that are not there yet, side by side; return all in the order of cases.
+    """Compute the rows that are not there yet, side by side; return all in the order of groups.
 
     The longest come first, so that no core waits long for another at the end.
     """
-    ordered = sorted(cases, key=lambda case: LENGTHS.get(case.method, 0), reverse=True)
-    tasks = [Task(str(case), partial(compute, case, n_columns, effort, kept)) for case in ordered]
-    side_by_side(tasks, n_jobs, progress, rows)
-    return [rows[str(case)] for case in cases]
+    ordered = sorted(groups, key=lambda group: LENGTHS[group.method], reverse=True)
+    tasks = [
+        Task(str(group), partial(compute, group, n_columns, effort, kept)) for group in ordered
+    ]
+    found = RowsOfGroups(rows, groups)
+    side_by_side(tasks, n_jobs, progress, found)
+    return [row for group in groups for row in found[str(group)]]
 
 
-def compute(case: Case, n_columns: int, effort: Effort, kept: Kept) -> Row:
-    """Fit a method, fill the holes and score."""
-    problem = make_problem(case.table, n_columns)
-    started = time.perf_counter()
-    fit = FITS[case.method](problem, case.seed, effort)
-    seconds = round(time.perf_counter() - started, 2)
-    kept.write(case, fit.arrays)
-    split = SPLIT_OF[case.method]
-    return Row(case.method, case.table, case.seed, split, fit.metrics, seconds, fit.notes)
+def compute(group: Group, n_columns: int, effort: Effort, kept: Kept) -> list[Row]:
+    """Fit a method with all seeds, fill the holes and score.
+
+    The time of a row is its share of the processor time that all seeds took.
+    """
+    problem = make_problem(group.table, n_columns)
+    started = time.process_time()
+    fits = FITS[group.method](problem, group.seeds, effort)
+    seconds = round((time.process_time() - started) / len(fits), 2)
+    split = SPLIT_OF[group.method]
+    rows = []
+    for case, fit in zip(group.cases, fits, strict=True):
+        kept.write(case, fit.arrays)
+        rows.append(Row(*case, split, fit.metrics, seconds, fit.notes))
+    return rows
 
 
 def make_results(rows: Sequence[Row], about: Mapping[str, Any]) -> Benchmark:

@@ -1,8 +1,8 @@
-"""What the breast cancer study compares: a function of problem, seed and effort for each method."""
+"""What the breast cancer study compares: a function of problem, seeds and effort per method."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,8 @@ from notmiwae.experiments.breast.problem import Problem, binarised, learned_curv
 from notmiwae.experiments.breast.reported import Effort, Fit, fit_binary, fit_report, score_binary
 from notmiwae.experiments.results import HELD_OUT
 
-Method = Callable[[Problem, int, Effort], Fit]
+Method = Callable[[Problem, Sequence[int], Effort], list[Fit]]
+"""From a problem and seeds to a fit for each of these."""
 
 DEFAULT = "notmiwae, default"
 MODELS: dict[str, Callable[..., Any]] = {
@@ -26,6 +27,9 @@ MODELS: dict[str, Callable[..., Any]] = {
     },
     DEFAULT: NotMIWAEImputer,
 }
+ONE_BY_ONE = ("missForest", *MODELS)
+"""Methods that nothing is gained for by fitting several seeds in one go."""
+
 NAMED = {
     "above-mean": "not-MIWAE self-masking-known",
     "extremes": "not-MIWAE self-masking-quadratic",
@@ -53,6 +57,20 @@ def as_reported(mechanism: str, observation: str) -> str:
 def ablated(mechanism: str, switched: str) -> str:
     """Return the name of the same with a fault."""
     return f"{mechanism}: {switched}"
+
+
+def one_by_one(
+    fit: Callable[..., Fit], problem: Problem, seeds: Sequence[int], effort: Effort
+) -> list[Fit]:
+    """Fit with one seed after the other."""
+    return [fit(problem, seed, effort) for seed in seeds]
+
+
+def once(
+    fit: Callable[..., Fit], problem: Problem, seeds: Sequence[int], effort: Effort
+) -> list[Fit]:
+    """Fit what no seed makes a difference to."""
+    return [fit(problem, seeds[0], effort)] * len(seeds)
 
 
 def fit_baseline(name: str, problem: Problem, seed: int, effort: Effort) -> Fit:
@@ -91,8 +109,11 @@ def ones(problem: Problem, seed: int, effort: Effort) -> Fit:
 
 METHODS: dict[str, dict[str, Method]] = {
     HELD_OUT: {
-        **{name: partial(fit_baseline, name) for name in BASELINES},
-        **{name: partial(fit_model, name) for name in MODELS},
+        **{
+            name: partial(one_by_one if name in ONE_BY_ONE else once, partial(fit_baseline, name))
+            for name in BASELINES
+        },
+        **{name: partial(one_by_one, partial(fit_model, name)) for name in MODELS},
         **{
             as_reported(mechanism, observation): partial(fit_report, mechanism, family, NONE)
             for mechanism in REPORTED
@@ -100,7 +121,7 @@ METHODS: dict[str, dict[str, Method]] = {
         },
     },
     BINARISED: {
-        "share of ones": share_of_ones,
+        "share of ones": partial(once, share_of_ones),
         # The others look at several cells at once, so that their sums have 2^(missing) terms.
         **{
             as_reported(name, "Bernoulli"): partial(fit_binary, name)
@@ -113,7 +134,7 @@ METHODS: dict[str, dict[str, Method]] = {
         for switched, faults in SWITCHED.items()
         if switched not in OF_THE_SAME_FIT
     }
-    | {ONES: ones},
+    | {ONES: partial(once, ones)},
 }
 """By the rows that are scored, or the reason why: held-out, binarised, ablation."""
 

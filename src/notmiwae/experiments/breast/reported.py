@@ -4,6 +4,8 @@ Two hidden layers of 128, ten latent dimensions, zeros for missing cells, a deco
 scale, a logit mechanism, missing cells drawn; Adam at 1e-4 in one cycle (a fifth of it warming up),
 500 epochs of batches of 32. The values are standardised by the complete training rows, as there.
 
+The seeds of one model are trained side by side, see `notmiwae.stacking`.
+
 What the report does not say, or says and does not do, is ours: five draws (it asked for as many as
 there are training rows, 455, and its code took as many as the batch has rows); a mechanism that
 starts at the columns' shares of missing values; no scale below 0.01.
@@ -12,7 +14,8 @@ starts at the columns' shares of missing values; no scale below 0.01.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,7 +34,7 @@ from notmiwae.experiments.breast.problem import Problem, Rows, binarised, learne
 from notmiwae.mechanisms import MECHANISMS
 from notmiwae.model import LatentVariableModel
 from notmiwae.observations import OBSERVATIONS, Bernoulli, Observation
-from notmiwae.training import History, fit, one_cycle, seeded
+from notmiwae.training import fit_together, one_cycle, seeded
 
 N_LATENT = 10
 EPOCHS = 500
@@ -91,26 +94,60 @@ def fit_report(
     observation: str,
     faults: Faults,
     problem: Problem,
-    seed: int,
+    seeds: Sequence[int],
     effort: Effort,
-) -> Fit:
-    """Train one of the report's models, look at its errors meanwhile, and score it.
+) -> list[Fit]:
+    """Train one of the report's models per seed, look at errors meanwhile, and score.
 
     Beside the errors of the last weights there are those of the best look,
     ``rmse_best_seen``, which takes the true values to know, and the share of the training after
     which it was seen.
     """
     x, mask = to_model(problem.training.holes)
-    with seeded(seed):
-        model = build(mechanism, observation, mask, faults)
-    fill = partial(fill_rows, model, faults)
-    pauses = stages(model, x, mask, seed, effort.n_epochs, faulty.bound(faults))
-    step, seen, seen_own_thresholds = look(pauses, fill, problem)
-    chosen_by = seen_own_thresholds if "selection" in faults else seen
+    models = build_all(seeds, mechanism, observation, mask, faults)
+    fills = [partial(fill_rows, model, faults) for model in models]
+    looks = [Looks() for _ in seeds]
+    for step in stages(models, x, mask, seeds, effort.n_epochs, faulty.bound(faults)):
+        for fill, taken in zip(fills, looks, strict=True):
+            taken.take(step, fill, problem)
+    return [
+        _score(model, faults, problem, fill, taken)
+        for model, fill, taken in zip(models, fills, looks, strict=True)
+    ]
+
+
+@dataclass
+class Looks:
+    """Steps of a training, and errors there: on held-out rows, and by own thresholds."""
+
+    step: list[int] = field(default_factory=list)
+    seen: list[float] = field(default_factory=list)
+    seen_own_thresholds: list[float] = field(default_factory=list)
+
+    def take(self, step: int, fill: Callable[..., np.ndarray], problem: Problem) -> None:
+        """Look at the true values."""
+        self.step.append(step)
+        for errors, rows in (
+            (self.seen, problem.held_out),
+            (self.seen_own_thresholds, problem.leaky["own_thresholds"]),
+        ):
+            errors.append(rows.error(fill(rows.holes, DRAWS_OF_A_LOOK)))
+
+
+def _score(
+    model: LatentVariableModel,
+    faults: Faults,
+    problem: Problem,
+    fill: Callable[..., np.ndarray],
+    looks: Looks,
+) -> Fit:
+    """Return the errors of the last weights and of the best look."""
+    step, seen, own = looks.step, looks.seen, looks.seen_own_thresholds
+    chosen_by = own if "selection" in faults else seen
     metrics, imputed = scores(problem, fill)
     metrics |= {
         "rmse_best_seen": min(metrics["rmse"], *seen),
-        "rmse_best_seen_own_thresholds": min(metrics["rmse_own_thresholds"], *seen_own_thresholds),
+        "rmse_best_seen_own_thresholds": min(metrics["rmse_own_thresholds"], *own),
         "best_seen_at": step[int(np.argmin(chosen_by))] / step[-1],
         "n_mechanism_weights": n_weights(model),
     }
@@ -121,35 +158,18 @@ def fit_report(
     return Fit(metrics, {**arrays, "errors_seen": chosen_by})
 
 
-def look(
-    pauses: Iterator[History], fill: Callable[..., np.ndarray], problem: Problem
-) -> tuple[list[int], list[float], list[float]]:
-    """Return steps of a training, and errors there: on held-out rows, and by own thresholds."""
-    step: list[int] = []
-    seen: list[float] = []
-    seen_own_thresholds: list[float] = []
-    for history in pauses:
-        step.append(history.step[-1])
-        for errors, rows in (
-            (seen, problem.held_out),
-            (seen_own_thresholds, problem.leaky["own_thresholds"]),
-        ):
-            errors.append(rows.error(fill(rows.holes, DRAWS_OF_A_LOOK)))
-    return step, seen, seen_own_thresholds
-
-
-def fit_binary(mechanism: str, problem: Problem, seed: int, effort: Effort) -> Fit:
+def fit_binary(mechanism: str, problem: Problem, seeds: Sequence[int], effort: Effort) -> list[Fit]:
     """Train the model that the report could not, on zeros and ones.
 
     A missing cell is summed over its two values, so that nothing has to be drawn with a gradient.
     """
     problem = binarised(problem)
     x, mask = to_model(problem.training.holes)
-    with seeded(seed):
-        model = build(mechanism, "bernoulli", mask)
-    for _ in stages(model, x, mask, seed, effort.n_epochs):
+    models = build_all(seeds, mechanism, "bernoulli", mask)
+    for _ in stages(models, x, mask, seeds, effort.n_epochs):
         pass
-    return score_binary(problem.held_out, fill_rows(model, NONE, problem.held_out.holes))
+    held_out = problem.held_out
+    return [score_binary(held_out, fill_rows(model, NONE, held_out.holes)) for model in models]
 
 
 def score_binary(rows: Rows, imputed: np.ndarray) -> Fit:
@@ -163,6 +183,17 @@ def to_model(holes: np.ndarray) -> tuple[Tensor, Tensor]:
     mask = torch.from_numpy(~np.isnan(holes))
     x = torch.from_numpy(np.nan_to_num(holes))
     return x.to(torch.get_default_dtype()), mask.to(torch.get_default_dtype())
+
+
+def build_all(
+    seeds: Sequence[int], mechanism: str, observation: str, mask: Tensor, faults: Faults = NONE
+) -> list[LatentVariableModel]:
+    """Put a model together for each seed, which its start values come from."""
+    models = []
+    for seed in seeds:
+        with seeded(seed):
+            models.append(build(mechanism, observation, mask, faults))
+    return models
 
 
 def build(
@@ -197,29 +228,31 @@ def n_weights(model: LatentVariableModel) -> int:
 
 
 def stages(
-    model: LatentVariableModel,
+    models: Sequence[LatentVariableModel],
     x: Tensor,
     mask: Tensor,
-    seed: int,
+    seeds: Sequence[int],
     n_epochs: int,
     bound: Callable[[Tensor], Tensor] = importance_weighted,
-) -> Iterator[History]:
-    """Train, and pause for every look; the schedule is that of the whole.
+) -> Iterator[int]:
+    """Train, and pause for every look, at the steps that are returned.
 
-    By way of checkpoints, through which a training goes on as if it had not been interrupted.
+    The schedule is that of the whole. By way of checkpoints, through which a training goes on as if
+    it had not been interrupted.
     """
     per_epoch = math.ceil(len(x) / BATCH)
     n_steps = n_epochs * per_epoch
     pauses = {math.ceil(n_steps * look / LOOKS) for look in range(1, LOOKS + 1)}
-    train = partial(fit, model, x, mask, bound=bound, seed=seed, **TRAINING)
+    train = partial(fit_together, models, x, mask, bound=bound, seeds=seeds, **TRAINING)
     with TemporaryDirectory() as folder:
         for step in sorted({per_epoch, *pauses}):
-            yield train(
+            train(
                 max_steps=step,
                 evaluate_every=n_steps,
                 schedule=lambda optimizer, _: one_cycle(optimizer, n_steps, **CYCLE),
-                checkpoint=Path(folder, "model.safetensors"),
+                checkpoint=Path(folder, "models.safetensors"),
             )
+            yield step
 
 
 def fill_rows(
