@@ -148,6 +148,11 @@ def test_a_function_of_the_table_may_return_results_or_pairs():
     pd.testing.assert_frame_equal(pool(tables, mean), pool(estimates, variances))
 
 
+def test_pairs_may_be_lists():
+    pooled = pool([0.0, 1.0], lambda shift: ([1 + shift, 2.0], [1.0, 1.0]))
+    assert pooled["estimate"].tolist() == [1.5, 2.0]
+
+
 def test_only_the_diagonal_of_covariances_matters_to_single_parameters():
     rng = np.random.default_rng(0)
     estimates = rng.normal(size=(4, 2))

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from notmiwae.imputers import MIWAEImputer, NotMIWAEImputer
     from notmiwae.pooling import pool
+    from notmiwae.sensitivity import sensitivity_analysis
 
 __version__ = "0.1.0"
 
-__all__ = ["MIWAEImputer", "NotMIWAEImputer", "pool"]
+__all__ = ["MIWAEImputer", "NotMIWAEImputer", "pool", "sensitivity_analysis"]
 
-_MODULES = dict.fromkeys(["MIWAEImputer", "NotMIWAEImputer"], "imputers") | {"pool": "pooling"}
+_MODULES = dict.fromkeys(["MIWAEImputer", "NotMIWAEImputer"], "imputers") | {
+    "pool": "pooling",
+    "sensitivity_analysis": "sensitivity",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -211,5 +211,5 @@ def _one(estimates: Any, variances: Any, df: float | None = None) -> Analyses:
             "the variances of P estimates must have shape (P,) or, covariances, (P, P); got "
             f"{np.shape(variances)} for estimates of shape {np.shape(estimates)}"
         )
-    names = list(getattr(estimates, "index", range(len(values))))
+    names = list(estimates.index if isinstance(estimates, pd.Series) else range(len(values)))
     return Analyses(values, spreads, names, np.inf if df is None else float(df))
