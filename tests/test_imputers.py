@@ -824,12 +824,12 @@ def test_rows_are_trained_on_or_held_out(monkeypatch):
 
     seen = []
 
-    def watched(model, x, mask, *, validation, **settings):
-        seen.append((x, validation[0]))
-        return fit(model, x, mask, validation=validation, **settings)
+    def watched(models, x, mask, *, rows, validation, **settings):
+        seen.append((x[rows[0]], validation[0][0]))
+        return fit_together(models, x, mask, rows=rows, validation=validation, **settings)
 
-    fit = imputers.fit
-    monkeypatch.setattr(imputers, "fit", watched)
+    fit_together = imputers.fit_together
+    monkeypatch.setattr(imputers, "fit_together", watched)
     x = np.random.default_rng(0).normal(size=(60, 3))
     imputer(validation_fraction=0.3).fit(x)
     trained, held_out = (set(part[:, 0].tolist()) for part in seen[0])
@@ -841,12 +841,13 @@ def test_rows_are_trained_on_or_held_out(monkeypatch):
 def test_starts_differ_and_the_mechanism_waits_for_a_fifth_of_the_steps(monkeypatch):
     calls = []
 
-    def fake_fit(model, *, max_steps, seed, **settings):
+    def fake_fit(models, *, max_steps, seeds, **settings):
+        [model], [seed] = models, seeds
         learns = all(parameter.requires_grad for parameter in model.mechanism.parameters())
         calls.append((max_steps, learns, seed, model.encoder.direction.detach().clone()))
-        return History([1], [0.0], [0.0], 1)
+        return [History([1], [0.0], [0.0], 1)]
 
-    monkeypatch.setattr("notmiwae.imputers.fit", fake_fit)
+    monkeypatch.setattr("notmiwae.imputers.fit_together", fake_fit)
     imputer("self-masking", n_models=2, max_steps=50).fit(table())
     assert [call[:2] for call in calls] == [(10, False), (50, True)] * 2
     assert len({seed for _, _, seed, _ in calls}) == 2
@@ -861,10 +862,11 @@ def test_models_that_took_a_wrong_turn_are_left_out(monkeypatch):
         "self-masking-spline": [0.43, 0.3, 0.2],
     }
 
-    def train(self, name, index, values, mask):
+    def train(self, name, members, values, mask):
+        [index] = members
         with seeded(index):
             model = self._build(name)
-        return model, History([1], [0.0], [bounds[name][index]], 1)
+        return [(model, History([1], [0.0], [bounds[name][index]], 1))]
 
     monkeypatch.setattr(NotMIWAEImputer, "_train", train)
     fitted = imputer("auto", n_models=3).fit(table())  # holes in two columns
@@ -882,11 +884,11 @@ def test_without_held_out_rows_every_model_is_kept():
 def test_weight_decay_is_by_default_a_prior_against_the_rows(monkeypatch, given, used):
     seen = []
 
-    def fake_fit(model, *, weight_decay, **settings):
+    def fake_fit(models, *, weight_decay, **settings):
         seen.append(weight_decay)
-        return History([1], [0.0], [0.0], 1)
+        return [History([1], [0.0], [0.0], 1)]
 
-    monkeypatch.setattr("notmiwae.imputers.fit", fake_fit)
+    monkeypatch.setattr("notmiwae.imputers.fit_together", fake_fit)
     imputer(weight_decay=given).fit(table(n_rows=40))
     assert seen == [used] * 2  # with and without the mechanism
 

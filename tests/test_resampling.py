@@ -3,6 +3,8 @@ import pytest
 import torch
 
 from notmiwae import MIWAEImputer, NotMIWAEImputer, pool, resampling
+from notmiwae.mechanisms import SelfMasking
+from notmiwae.selection import CANDIDATES
 from notmiwae.training import History
 
 SMALL = {"hidden": (4,), "n_samples": 2, "max_steps": 5, "n_impute_samples": 20, "random_state": 0}
@@ -50,17 +52,18 @@ def test_how_often_a_row_is_drawn_is_as_of_n_draws_from_n():
     assert counts.var(0).mean().item() == pytest.approx(spread, rel=4 / n_times**0.5)
 
 
-def rows_seen(monkeypatch, **settings):
-    """Fit, and return what each model was trained on and what was held out."""
+def rows_seen(monkeypatch, mechanism="self-masking", **settings):
+    """Fit, and return for each model what it was trained on and what was held out."""
     seen = []
 
-    def fake_fit(model, *, x, validation, **others):
-        seen.append((x, validation[0]))
-        return History([1], [0.0], [-1.0 - len(seen)], 1)
+    def fake_fit(models, *, x, rows, validation, max_steps, **others):
+        if max_steps > 1:  # not the steps in which the mechanism waits
+            seen.extend((x[index], pair[0]) for index, pair in zip(rows, validation, strict=True))
+        return [History([1], [0.0], [-1.0 - len(seen) - i], 1) for i in range(len(models))]
 
-    monkeypatch.setattr("notmiwae.imputers.fit", fake_fit)
-    fitted = NotMIWAEImputer("self-masking", **{**SMALL, **settings}).fit(table())
-    return fitted, seen[1::2]  # after each pass in which the mechanism waits
+    monkeypatch.setattr("notmiwae.imputers.fit_together", fake_fit)
+    fitted = NotMIWAEImputer(mechanism, **{**SMALL, **settings}).fit(table())
+    return fitted, seen
 
 
 def test_every_model_has_a_bootstrap_sample_of_its_own(monkeypatch):
@@ -78,8 +81,28 @@ def test_without_bootstrap_all_models_see_the_same_rows(monkeypatch):
 
 def test_no_bootstrap_model_is_left_out_for_the_rows_that_it_was_judged_by(monkeypatch):
     fitted, _ = rows_seen(monkeypatch, n_models=3, bootstrap=True)
-    assert [history.held_out_bound for history in fitted.histories_] == [-3, -5, -7]
+    assert [history.held_out_bound for history in fitted.histories_] == [-4, -5, -6]
     assert fitted.selection_.bounds == {"self-masking": -5}
+
+
+def test_the_first_models_choose_the_mechanism_and_the_others_follow(monkeypatch):
+    fitted, seen = rows_seen(monkeypatch, "auto", n_models=5, bootstrap=True)
+    assert len(seen) == 2 * len(CANDIDATES) + 3
+    assert len(fitted.models_) == 5
+    assert len({tuple(train[:, 1].tolist()) for train, _ in seen}) == 5
+
+
+class Branching(SelfMasking):
+    """Looks at a value, which a stack of models cannot."""
+
+    def shape(self, x, columns=slice(None)):
+        assert x.isfinite().all().item()
+        return super().shape(x, columns)
+
+
+def test_models_that_cannot_be_stacked_are_trained_one_by_one():
+    fitted = NotMIWAEImputer(Branching, n_models=2, bootstrap=True, **SMALL).fit(table())
+    assert len(fitted.models_) == 2
 
 
 @pytest.mark.parametrize("kind", [NotMIWAEImputer, MIWAEImputer])

@@ -267,3 +267,11 @@ def test_a_bound_of_one_model_that_is_not_finite_raises():
         models[1].mechanism.intercept.fill_(torch.nan)
     with pytest.raises(FloatingPointError, match="lower learning_rate"):
         train(models)
+
+
+def test_each_may_be_watched_on_rows_of_its_own():
+    models = some_models()
+    pairs = [table(20, seed=seed) for seed in SEEDS]
+    histories = train(models, validation=pairs, max_steps=1)
+    for model, pair, seed, history in zip(models, pairs, SEEDS, histories, strict=True):
+        assert history.validation_bound == [mean_bound(model, *pair, 15, seed)]

@@ -29,7 +29,7 @@ from notmiwae.model import LatentVariableModel
 from notmiwae.observations import OBSERVATIONS, SCALE_FLOOR, Bernoulli, Observation
 from notmiwae.preprocessing import Standardiser
 from notmiwae.selection import CANDIDATES, select
-from notmiwae.training import OPTIMIZERS, SCHEDULES, History, fit, seeded
+from notmiwae.training import OPTIMIZERS, SCHEDULES, History, fit_together, seeded
 from notmiwae.validation import check_number, lookup, resolve
 
 Imputer = TypeVar("Imputer", bound="LatentVariableImputer")
@@ -38,6 +38,9 @@ MECHANISM_NAMES = ["auto", *MECHANISMS]
 ESTIMATORS = [*imputation.MEANS, "median"]
 WARM_UP = 5
 """The mechanism waits while the rest is trained for one step in so many."""
+
+TRIED = 2
+"""So many models of a bootstrap ensemble choose the mechanism, before the others are trained."""
 
 ROWS_PER_SEED = 4096
 """So many rows share a stream of noise, the next ones have another: batches of that many rows are
@@ -103,10 +106,11 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         with seeded(self.seed_):
             example = self._build(next(iter(self._candidates())))
         self._check_support(example.to(self.device_).observation, values, mask)
-        trained = {
-            name: [self._train(name, index, values, mask) for index in range(self.n_models)]
-            for name in self._candidates()
-        }
+        candidates = list(self._candidates())
+        first = range(self.n_models)
+        if self.bootstrap and len(candidates) > 1:
+            first = first[:TRIED]
+        trained = {name: self._train_all(name, first, values, mask) for name in candidates}
         # Bounds on rows of their own differ by these rows, too: it is their mean that counts.
         best: Callable[..., float] = np.mean if self.bootstrap else max
         bounds = {
@@ -114,7 +118,10 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
             for name, runs in trained.items()
         }
         self.selection_ = select(bounds, n_columns=int((mask == 0).any(0).sum()))
-        runs = trained[self.selection_.chosen]
+        chosen = self.selection_.chosen
+        runs = trained[chosen] + self._train_all(
+            chosen, range(len(first), self.n_models), values, mask
+        )
         kept = [
             run for run in runs if self.bootstrap or self.selection_.keeps(run[1].held_out_bound)
         ]
@@ -435,34 +442,55 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         settings = {**self._settings(), "mechanism": mechanism}
         return build_model(settings, self.preprocessing_, torch.as_tensor(self.missing_share_))
 
+    def _train_all(
+        self, name: str, members: Sequence[int], values: Tensor, mask: Tensor
+    ) -> list[tuple[LatentVariableModel, History]]:
+        """Train the models of these numbers: side by side where each has rows of its own."""
+        if not self.bootstrap:
+            return [self._train(name, [index], values, mask)[0] for index in members]
+        try:
+            return self._train(name, members, values, mask) if members else []
+        except RuntimeError as error:
+            if "vmap" not in str(error):
+                raise
+            # A part that was given as a callable does what cannot be stacked.
+            return [self._train(name, [index], values, mask)[0] for index in members]
+
     def _train(
-        self, name: str, index: int, values: Tensor, mask: Tensor
-    ) -> tuple[LatentVariableModel, History]:
-        """Train one model; `index` gives it a start and noise of its own."""
-        seed = self.seed_ + index
-        rows = self._rows(index, len(values))
-        held_out = (values[rows.held_out], mask[rows.held_out]) if len(rows.held_out) else None
+        self, name: str, members: Sequence[int], values: Tensor, mask: Tensor
+    ) -> list[tuple[LatentVariableModel, History]]:
+        """Train models; the number of each gives it a start and noise of its own."""
+        seeds = [self.seed_ + index for index in members]
+        rows = [self._rows(index, len(values)) for index in members]
+        held_out = [(values[part.held_out], mask[part.held_out]) for part in rows]
         settings = self._settings()
-        train: Callable[..., History] = partial(
-            fit,
-            x=values[rows.train],
-            mask=mask[rows.train],
-            validation=held_out,
-            progress=f"{name} {index + 1}/{self.n_models}" if self.verbose else None,
+        numbers = f"{members[0] + 1} to {members[-1] + 1}" if len(members) > 1 else members[0] + 1
+        train: Callable[..., list[History]] = partial(
+            fit_together,
+            x=values,
+            mask=mask,
+            seeds=seeds,
+            rows=torch.stack([part.train for part in rows]).to(values.device),
+            validation=held_out if len(rows[0].held_out) else None,
+            progress=f"{name} {numbers}/{self.n_models}" if self.verbose else None,
             **{
                 "weight_decay": PRIOR_ROWS / len(values),
                 **{key: settings[key] for key in TRAINING if settings[key] is not None},
             },
         )
-        with seeded(seed):
-            model = self._build(name).to(self.device_)
+        models = []
+        for seed in seeds:
+            with seeded(seed):
+                models.append(self._build(name).to(self.device_))
         # In which direction values go missing is decided early, and a wrong turn is seldom undone:
         # so the rest is to know what a missing value would be before the mechanism learns from it.
-        model.mechanism.requires_grad_(False)
-        train(model, seed=seed, max_steps=max(1, self.max_steps // WARM_UP))
-        model.mechanism.requires_grad_(True)
-        file = self.checkpoint and Path(self.checkpoint) / f"{name}-{index}.safetensors"
-        return model, train(model, seed=seed, checkpoint=file)
+        for model in models:
+            model.mechanism.requires_grad_(False)
+        train(models, max_steps=max(1, self.max_steps // WARM_UP))
+        for model in models:
+            model.mechanism.requires_grad_(True)
+        file = self.checkpoint and Path(self.checkpoint) / f"{name}-{members[0]}.safetensors"
+        return list(zip(models, train(models, checkpoint=file), strict=True))
 
     def _rows(self, index: int, n_rows: int) -> resampling.Rows:
         """Rows of a model: its own bootstrap sample, or the same for all.

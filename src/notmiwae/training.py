@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,10 @@ from notmiwae.validation import lookup, resolve
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Pair = tuple[Tensor, Tensor]
+"""Values and mask of some rows."""
+
+Validation = Pair | Sequence[Pair | None]
 Schedule = Callable[[torch.optim.Optimizer, int], LRScheduler]
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -181,6 +186,13 @@ class Samples:
         return index if self.rows is None else self.rows.gather(1, index)
 
 
+def each(validation: Validation | None, n_models: int) -> list[Pair | None]:
+    """Return the held-out rows of each model."""
+    if validation is None or isinstance(validation, tuple):
+        return [validation] * n_models
+    return list(validation)
+
+
 def parameter_groups(
     model: LatentVariableModel, learning_rate: float, mechanism_rate: float, weight_decay: float
 ) -> list[dict[str, Any]]:
@@ -235,7 +247,7 @@ def fit_together(
     *,
     seeds: Sequence[int],
     rows: Tensor | None = None,
-    validation: tuple[Tensor, Tensor] | None = None,
+    validation: Validation | None = None,
     bound: Callable[[Tensor], Tensor] = importance_weighted,
     n_samples: int = 5,
     max_steps: int = 2000,
@@ -268,8 +280,9 @@ def fit_together(
     rows : Tensor, optional
         Indices ``(M, R)`` of the rows that each model is trained on, which may repeat (a bootstrap
         sample); by default, all rows once.
-    validation : pair of Tensor, optional
-        The same for held-out rows; without them the last weights are kept.
+    validation : pair of Tensor, or sequence of M such pairs, optional
+        The same for held-out rows, or for those of each model; without them the last weights are
+        kept.
     bound : callable
         From log weights ``(K, N)`` to a bound ``(N,)``.
     n_samples : int
@@ -309,7 +322,8 @@ def fit_together(
     stepper = lookup("optimizer", optimizer, OPTIMIZERS)(stacked_groups(groups, stack))
     rates = resolve("schedule", schedule, SCHEDULES)(stepper, max_steps)
     settings = (n_samples, batch_size, learning_rate, mechanism_rate, weight_decay, optimizer)
-    used = [x, mask, *(validation or ()), *([] if rows is None else [rows])]
+    held_out_rows = each(validation, len(models))
+    used = [x, mask, *chain(*filter(None, held_out_rows)), *([] if rows is None else [rows])]
     run = _Run(stack, stepper, rates, fingerprint(used, (*settings, clip_norm, *seeds)))
     if checkpoint is not None:
         run.resume(checkpoint)
@@ -336,7 +350,7 @@ def fit_together(
             if run.n_steps % evaluate_every and run.n_steps < max_steps:
                 continue
             with _diverging(run):
-                held_out = run.evaluate(validation, 5 * n_samples, seeds)
+                held_out = run.evaluate(held_out_rows, 5 * n_samples, seeds)
                 run.record(total.tolist(), held_out, patience)
             total.zero_()
             first = run.histories[0]
@@ -396,13 +410,13 @@ class _Run:
         self.n_steps += 1
 
     def evaluate(
-        self, validation: tuple[Tensor, Tensor] | None, n_samples: int, seeds: Sequence[int]
+        self, validation: Sequence[Pair | None], n_samples: int, seeds: Sequence[int]
     ) -> list[float | None]:
         """Give the models their weights of now, and return their held-out bounds."""
         self.stack.write()
         return [
-            validation and mean_bound(model, *validation, n_samples, seed)
-            for model, seed in zip(self.stack.models, seeds, strict=True)
+            pair and mean_bound(model, *pair, n_samples, seed)
+            for model, pair, seed in zip(self.stack.models, validation, seeds, strict=True)
         ]
 
     def record(
