@@ -1,6 +1,11 @@
 """Set the process up before numpy, torch or matplotlib are imported by any test."""
 
+import json
 import os
+import re
+import shutil
+import subprocess
+from html import unescape
 
 # The suite runs in several processes: one thread each, so that they do not fight over the cores
 # and so that results do not depend on how many there are.
@@ -122,3 +127,41 @@ def steer():
         return mechanism
 
     return build
+
+
+PROBE = """
+<script>
+const said = [];
+addEventListener("error", event => said.push(String(event.message)), true);
+addEventListener("load", () => {
+  const page = document.documentElement;
+  const sizes = [...document.images].map(i => [i.naturalWidth, i.clientWidth, i.clientHeight]);
+  const asked = performance.getEntriesByType("resource").map(e => e.name);
+  const report = {
+    said, sizes, asked: asked.filter(name => !name.startsWith("data:")),
+    overflow: page.scrollWidth - page.clientWidth,
+  };
+  page.dataset.report = JSON.stringify(report);
+});
+</script>
+"""
+
+
+@pytest.fixture
+def open_in_browser(tmp_path):
+    """Open a page in a browser so many pixels wide, and say what came of it."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("no chromium: on Debian, apt install chromium")
+
+    def look(html, width):
+        file = tmp_path / "report.html"
+        file.write_text(html.replace("<head>", f"<head>{PROBE}", 1), "utf-8")
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+        size = f"--window-size={width},900"
+        command = [browser, *flags, "--dump-dom", size, file.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        assert "CONSOLE" not in done.stderr
+        return json.loads(unescape(re.search(r'data-report="([^"]*)"', done.stdout)[1]))
+
+    return look

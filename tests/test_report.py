@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import subprocess
 from base64 import b64decode
-from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -177,38 +173,11 @@ def test_the_page_can_explain_and_colour_every_method():
     assert set(breast_page.TITLES) == set(TABLES)
 
 
-PROBE = """
-<script>
-const said = [];
-addEventListener("error", event => said.push(String(event.message)), true);
-addEventListener("load", () => {
-  const page = document.documentElement;
-  const sizes = [...document.images].map(i => [i.naturalWidth, i.clientWidth, i.clientHeight]);
-  const asked = performance.getEntriesByType("resource").map(e => e.name);
-  const report = {
-    said, sizes, asked: asked.filter(name => !name.startsWith("data:")),
-    overflow: page.scrollWidth - page.clientWidth,
-  };
-  page.dataset.report = JSON.stringify(report);
-});
-</script>
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
-def test_page_in_a_browser(study, tmp_path, width):
+def test_page_in_a_browser(study, open_in_browser, width):
     _, html = study
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
-        pytest.skip("no chromium: on Debian, apt install chromium")
-    file = tmp_path / "report.html"
-    file.write_text(html.replace("<head>", f"<head>{PROBE}", 1), "utf-8")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
-    command = [browser, *flags, f"--window-size={width},900", file.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert "CONSOLE" not in done.stderr
-    found = json.loads(unescape(re.search(r'data-report="([^"]*)"', done.stdout)[1]))
+    found = open_in_browser(html, width)
     assert found["said"] == found["asked"] == []
     assert len(found["sizes"]) == html.count("<img")
     assert all(min(size) > 0 for size in found["sizes"])

@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from numpy.typing import ArrayLike
 
 from notmiwae.report.page import Image
@@ -275,3 +276,25 @@ def _png(figure: Figure) -> bytes:
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=220, metadata={"Software": None})
     return data.getvalue()
+
+
+def picture(pixels: ArrayLike, alt: str, scale: int = 4) -> Image:
+    """Return a small picture as an image, each pixel enlarged.
+
+    Parameters
+    ----------
+    pixels : array-like, shape (C, H, W)
+        Colours (C = 3) or greys (C = 1) from 0 to 1; what lies outside is cut off.
+    alt : str
+        What it shows, for those who do not see it.
+    scale : int
+        Pixels of the image to a pixel of the picture, across and down.
+    """
+    values = np.clip(np.asarray(pixels, dtype=float), 0, 1)
+    colours = np.broadcast_to(values, (3, *values.shape[1:]))
+    large = np.rint(255 * np.moveaxis(colours, 0, -1)).astype(np.uint8)
+    large = large.repeat(scale, axis=0).repeat(scale, axis=1)
+    data = io.BytesIO()
+    imsave(data, large, format="png")
+    source = f"data:image/png;base64,{b64encode(data.getvalue()).decode()}"
+    return {"src": source, "alt": alt, "width": large.shape[1], "height": large.shape[0]}

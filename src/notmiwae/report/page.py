@@ -113,6 +113,7 @@ def figure(
     panels: Sequence[Panel],
     *,
     columns: int = 1,
+    least: float = 8.75,
     legend: Sequence[Key] = (),
     across: str = "",
     up: str = "",
@@ -126,6 +127,8 @@ def figure(
     panels : sequence of Panel
     columns : int
         Panels side by side where there is room for them; fewer on a phone.
+    least : float
+        How wide a panel is at least, in letters (rem).
     legend : sequence of Key
     across, up : str
         What the axes of all panels are.
@@ -135,6 +138,7 @@ def figure(
         "caption": caption,
         "panels": panels,
         "columns": columns,
+        "least": least,
         "legend": legend,
         "across": across,
         "up": up,
