@@ -438,6 +438,21 @@ class TestReproduce:
             main(["reproduce", "--help"])
         assert "trial" in capsys.readouterr().out
 
+    def test_a_choice_is_passed_on_where_there_is_one(self, folder, monkeypatch, capsys):
+        asked = {}
+
+        def study(output, device="cpu", **arguments):
+            asked.update(arguments, device=device)
+            output.mkdir(parents=True)
+            return SimpleNamespace(table=lambda: "the table")
+
+        monkeypatch.setattr(reproduce, "find_studies", lambda: {"trial": study})
+        assert main(["reproduce", "trial", "--device", "cuda"]) == 0
+        assert asked["device"] == "cuda"
+        assert "precision" not in asked
+        assert main(["reproduce", "trial", "--precision", "bfloat16"]) == 2
+        assert "no precisions to choose from: leave --precision out" in capsys.readouterr().err
+
     def test_missing_extra(self, folder, monkeypatch, capsys):
         def study(**_):
             raise ImportError("the page needs jinja2: pip install 'notmiwae[report]'")

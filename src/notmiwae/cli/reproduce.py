@@ -36,6 +36,10 @@ def configure(parser: Parser) -> None:
         metavar="N",
         help="processes side by side (default: one a core)",
     )
+    about = "cpu, cuda or auto, where the study can use a GPU (default: cpu)"
+    add("--device", metavar="NAME", help=about)
+    about = "float32 or bfloat16 for the networks, where a study says so (default: float32)"
+    add("--precision", metavar="NAME", help=about)
     parsing.add_seed(parser, "numbers")
 
 
@@ -63,20 +67,30 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f"--output {output} is a file: name a folder")
     options = {"preset": args.preset, "output": output, "seed": args.seed or 0, "n_jobs": args.jobs}
     with missing_extras(), mistakes():
-        results = study(progress=True, **options, **_chosen_datasets(args, study))
+        results = study(progress=True, **options, **_chosen(args, study))
     print(results.table())
     print(
         f"{output}: {words.listed(sorted(file.name for file in output.iterdir()))}", file=sys.stderr
     )
 
 
-def _chosen_datasets(args: argparse.Namespace, study: Callable[..., Any]) -> dict[str, Any]:
-    """Return what --datasets asks for, where there is a choice."""
-    if args.datasets is None:
-        return {}
-    if "datasets" not in inspect.signature(study).parameters:
-        raise UsageError(f"{args.study} has no data sets to choose from: leave --datasets out")
-    return {"datasets": args.datasets}
+CHOICES = {
+    "datasets": "data sets",
+    "device": "devices",
+    "precision": "precisions",
+}
+"""Arguments that some studies have, and what there is to choose from."""
+
+
+def _chosen(args: argparse.Namespace, study: Callable[..., Any]) -> dict[str, Any]:
+    """Return what such arguments ask for, where there is a choice."""
+    given = {name: getattr(args, name) for name in CHOICES if getattr(args, name) is not None}
+    for name in given:
+        if name not in inspect.signature(study).parameters:
+            raise UsageError(
+                f"{args.study} has no {CHOICES[name]} to choose from: leave --{name} out"
+            )
+    return given
 
 
 def find_studies() -> Mapping[str, Callable[..., Any]]:
