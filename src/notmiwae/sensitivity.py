@@ -11,12 +11,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from notmiwae.departures import DEPARTURES, Tables
+from notmiwae.departures import DEPARTURES, Departure, Tables
 from notmiwae.estimands import Estimand, read_estimand
 from notmiwae.pooling import pool, read_analysis
 from notmiwae.validation import check_number, lookup
@@ -82,10 +82,8 @@ def sensitivity_analysis(
     ValueError
         If the column or the estimand cannot be used; the message says what to do.
     """
-    check_number("n_draws", n_draws, at_least=2, whole=True)
-    departure = lookup("by", by, DEPARTURES)()
-    question = read_estimand(estimand, column)
-    check_question(X, column, question)
+    asked = read_question(X, column, estimand, by=by, sizes=sizes, unit=unit, n_draws=n_draws)
+    question, grid = asked.estimand, asked.sizes
     if not imputer.bootstrap:
         warnings.warn(
             "the imputer was fitted without bootstrap=True: intervals leave out what is not known "
@@ -93,10 +91,7 @@ def sensitivity_analysis(
             UserWarning,
             stacklevel=2,
         )
-    tables = Tables(imputer, X, column, departure, n_draws)
-    if sizes is None:
-        sizes, unit = departure.default, "sd"
-    grid = read_sizes(sizes, by, unit, tables.scale)
+    tables = Tables(imputer, X, column, asked.departure, n_draws)
     table = pd.DataFrame(
         [answer(tables, size, question, coverage) for size in grid], pd.Index(grid, name=by)
     )
@@ -120,6 +115,46 @@ def complete_cases(X: pd.DataFrame, question: Any) -> float:
     return float(read_analysis(question(seen)).estimates[0]) if len(seen) else np.nan
 
 
+class Question(NamedTuple):
+    """What is asked: an estimand, a departure, and its sizes in ascending order, 0 among them."""
+
+    estimand: Any
+    departure: Departure
+    sizes: np.ndarray
+
+
+def read_question(
+    X: pd.DataFrame,
+    column: str,
+    estimand: str | Callable[[pd.DataFrame], Any] = "mean",
+    *,
+    by: str = "delta",
+    sizes: Sequence[float] | None = None,
+    unit: str = "sd",
+    n_draws: int = N_DRAWS,
+) -> Question:
+    """Read what `sensitivity_analysis` takes; deltas are turned into standard deviations.
+
+    Raises
+    ------
+    ValueError
+        If there is no answer.
+    """
+    check_number("n_draws", n_draws, at_least=2, whole=True)
+    lookup("unit", unit, dict.fromkeys(UNITS))
+    departure = lookup("by", by, DEPARTURES)()
+    if unit == "column" and by != "delta":
+        raise ValueError(f"unit='column' is for by='delta'; got by={by!r}: leave it out")
+    question = read_estimand(estimand, column)
+    check_question(X, column, question)
+    if sizes is None:
+        return Question(question, departure, np.array(departure.default))
+    for size in sizes:
+        check_number("sizes", size)
+    scale = X[column].std() if unit == "column" else 1.0
+    return Question(question, departure, np.unique([0.0, *sizes]) / scale)
+
+
 def check_question(X: pd.DataFrame, column: str, question: Any) -> None:
     """Find what a table cannot answer."""
     if not isinstance(X, pd.DataFrame):
@@ -134,16 +169,6 @@ def check_question(X: pd.DataFrame, column: str, question: Any) -> None:
             raise ValueError(f"the {question} needs column(s) {absent}; the table has {names}")
         if column not in question.columns:
             raise ValueError(f"the {question} does not depend on {column!r}: choose another")
-
-
-def read_sizes(sizes: Sequence[float], by: str, unit: str, scale: float) -> np.ndarray:
-    """Return sizes in ascending order, 0 among them; deltas in standard deviations."""
-    lookup("unit", unit, dict.fromkeys(UNITS))
-    if unit == "column" and by != "delta":
-        raise ValueError(f"unit='column' is for by='delta'; got by={by!r}: leave it out")
-    for size in sizes:
-        check_number("sizes", size)
-    return np.unique([0.0, *sizes]) / (scale if unit == "column" else 1.0)
 
 
 def answer(tables: Tables, size: float, question: Any, coverage: float) -> dict[str, float]:
@@ -230,6 +255,13 @@ class Sweep:
                 crossings.append(first / (first - second))
         sizes = self.table.index
         return float(sizes[here] + min(crossings) * (sizes[there] - sizes[here]))
+
+    def shown(self) -> pd.DataFrame:
+        """Return the table to be read: as text, and with conclusions if there is a reference."""
+        names = ["shift", "mean_imputed", "estimate", "low", "high", "fmi"]
+        shown = self.table[[name for name in names if name in self.table]]
+        shown = shown.map("{:.4g}".format)
+        return shown if self.reference is None else shown.join(self.conclusions())
 
     def _reference(self, given: float | None) -> float:
         value = self.reference if given is None else given

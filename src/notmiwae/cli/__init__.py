@@ -21,6 +21,7 @@ COMMANDS = {
     "impute": "fill the holes of a table",
     "ampute": "delete values from a complete table, to test with",
     "reproduce": "run a published study again",
+    "sensitivity": "see how an estimate depends on what cannot be known of missing values",
 }
 """What each does; the module of its name has ``configure(parser)``, which adds the arguments and
 sets ``run``, ``(args) -> None``."""
