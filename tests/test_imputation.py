@@ -25,7 +25,7 @@ class Values:
     def resumable(self, sample):
         return sample.missing.mean
 
-    def complete(self, remembered, x):
+    def complete(self, remembered, x, mask):
         return remembered
 
 
@@ -236,7 +236,7 @@ def test_a_model_without_layers_has_blocks_too(observe):
 def test_means_of_blocks_are_the_mean_of_all():
     torch.manual_seed(0)
     log_weights, values = 30 * torch.randn(12, 5), torch.randn(12, 5, 3)
-    accumulator = WeightedMean(Values(), None, lambda sample: sample.missing.mean)
+    accumulator = WeightedMean(Values(), None, None, lambda sample: sample.missing.mean)
     for part in torch.arange(12).split([1, 7, 4]):
         accumulator.add(weighted(log_weights[part], values[part]))
     expected = torch.einsum("kn,knd->nd", log_weights.softmax(0), values)
@@ -248,7 +248,7 @@ def test_the_reservoir_draws_by_weight_whatever_the_blocks(blocks):
     torch.manual_seed(0)
     weights = torch.tensor([[0.1, 4.0, 1.0, 1e-6, 2.9, 2.0], [1.0, 1, 1, 1, 1, 5]]).T
     values = torch.arange(6.0).reshape(6, 1, 1).expand(6, 2, 3)
-    accumulator = Resampled(Values(), None, 20_000)
+    accumulator = Resampled(Values(), None, None, 20_000)
     for part in torch.arange(6).split(blocks):
         accumulator.add(weighted(weights[part].log() + 200, values[part]))
     draws = accumulator.result()
@@ -262,7 +262,7 @@ def test_draws_of_a_row_are_independent_of_each_other():
     """Two draws agree as often as their weights say, also across blocks."""
     torch.manual_seed(0)
     values = torch.arange(4.0).reshape(4, 1, 1).expand(4, 5000, 1)
-    accumulator = Resampled(Values(), None, 2)
+    accumulator = Resampled(Values(), None, None, 2)
     for part in torch.arange(4).split(1):
         accumulator.add(weighted(torch.zeros(1, 5000), values[part]))
     first, second = accumulator.result()
@@ -279,7 +279,7 @@ def test_constant_weights_have_as_many_effective_samples_as_samples(linear_gauss
 
 def test_evidence_is_that_of_all_blocks_together():
     log_weights = torch.tensor([[0.0, 50.0], [1.0, -50.0], [2.0, 0.0], [0.5, 1.0]])
-    accumulator = Evidence(Values(), None)
+    accumulator = Evidence(Values(), None, None)
     for part in log_weights.split([1, 3]):
         accumulator.add(weighted(part, None))
     total, squares = accumulator.result()

@@ -267,7 +267,7 @@ def test_completed_values_belong_to_what_is_remembered(linear_gaussian, integrat
     nn.init.constant_(model.observation.spread, -1e3)
     x, mask = linear_gaussian.rows()
     sample = model(x, mask, 6)
-    values = model.complete(model.resumable(sample), x)
+    values = model.complete(model.resumable(sample), x, mask)
     torch.testing.assert_close(values, sample.likelihood.mean, atol=0.06, rtol=0)
 
 
@@ -276,6 +276,6 @@ def test_integrated_cells_are_drawn_afresh_and_weighed_ones_stay(linear_gaussian
     for mechanism, afresh in ((None, True), (Linear(3), False)):
         model = linear_gaussian.model(mechanism)
         sample = model(x, mask, 2)
-        first, second = (model.complete(model.resumable(sample), x) for _ in range(2))
+        first, second = (model.complete(model.resumable(sample), x, mask) for _ in range(2))
         assert torch.equal(first, second) != afresh
         assert afresh or torch.equal(first, sample.missing.mean)

@@ -4,15 +4,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from notmiwae.image_imputer import ImageImputer
     from notmiwae.imputers import MIWAEImputer, NotMIWAEImputer
     from notmiwae.pooling import pool
     from notmiwae.sensitivity import sensitivity_analysis
 
 __version__ = "0.1.0"
 
-__all__ = ["MIWAEImputer", "NotMIWAEImputer", "pool", "sensitivity_analysis"]
+__all__ = ["ImageImputer", "MIWAEImputer", "NotMIWAEImputer", "pool", "sensitivity_analysis"]
 
-_MODULES = dict.fromkeys(["MIWAEImputer", "NotMIWAEImputer"], "imputers") | {
+_MODULES = {
+    "ImageImputer": "image_imputer",
+    "MIWAEImputer": "imputers",
+    "NotMIWAEImputer": "imputers",
     "pool": "pooling",
     "sensitivity_analysis": "sensitivity",
 }

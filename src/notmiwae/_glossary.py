@@ -18,6 +18,9 @@ MECHANISM_MEANINGS = {
     "self-masking-spline": "any part of a column's range may go missing: learned",
     "linear": "a weighted sum of all columns, missing values too, decides what goes missing",
     "nonlinear": "the same with a small neural network in place of the sum",
+    "pixelwise": "the same, and how a value compares with the others of its row",
+    "convolutional": "for images; of a table, the same as linear",
+    "convolutional-2": "for images; of a table, a wide neural network of all columns",
 }
 OBSERVATION_MEANINGS = {
     "gaussian": "numbers of any sign",

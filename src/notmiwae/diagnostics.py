@@ -39,8 +39,8 @@ VISIBLE = 0.1
 class WeightTail(Accumulator):
     """Effective sample size and Pareto-k̂ ``(2, N)``; needs all K weights of a block of rows."""
 
-    def __init__(self, model: LatentVariableModel, x: Tensor) -> None:
-        super().__init__(model, x)
+    def __init__(self, model: LatentVariableModel, x: Tensor, mask: Tensor) -> None:
+        super().__init__(model, x, mask)
         self.log_weights: list[Tensor] = []
 
     def fold(self, sample: ImportanceSample, share: Tensor) -> None:

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution, Independent, Normal
 from torch.nn.functional import softplus
 
 from notmiwae._special import StackableNormal
@@ -152,6 +152,27 @@ class PermutationInvariant(DiagonalEncoder):
         column = self.embedding.expand(*x.shape, -1)
         cells = torch.relu(self.shared(torch.cat([value, value * column, column], dim=-1)))
         return (cells * mask.unsqueeze(-1)).sum(-2)
+
+
+class ImageEncoder(Encoder):
+    """q(z | x_o) of images, whose missing cells enter as zeros (as in the report).
+
+    Parameters
+    ----------
+    network : nn.Module
+        From rows ``(N, D)`` to a mean and a log variance ``(N, 2 L)``.
+    """
+
+    least_log_variance = -14.0
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, mask: Tensor) -> Independent:
+        loc, log_variance = self.network(x * mask).chunk(2, dim=-1)
+        scale = (log_variance.clamp(self.least_log_variance, 14.0) / 2).exp()
+        return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
 
 
 class ProductOfExperts(Encoder):

@@ -41,12 +41,12 @@ class Accumulator(ABC):
     Parameters
     ----------
     model : LatentVariableModel
-    x : Tensor
-        The rows' zero-filled values ``(N, D)``.
+    x, mask : Tensor
+        The rows' zero-filled values and mask ``(N, D)``.
     """
 
-    def __init__(self, model: LatentVariableModel, x: Tensor) -> None:
-        self.model, self.x = model, x
+    def __init__(self, model: LatentVariableModel, x: Tensor, mask: Tensor) -> None:
+        self.model, self.x, self.mask = model, x, mask
         self.log_total: Tensor | None = None
 
     def add(self, sample: ImportanceSample) -> None:
@@ -73,9 +73,10 @@ class WeightedMean(Accumulator):
         self,
         model: LatentVariableModel,
         x: Tensor,
+        mask: Tensor,
         values: Callable[[ImportanceSample], Tensor],
     ) -> None:
-        super().__init__(model, x)
+        super().__init__(model, x, mask)
         self.values = values
         self.mean = torch.zeros(())
 
@@ -90,8 +91,8 @@ class WeightedMean(Accumulator):
 class Resampled(Accumulator):
     """Draws ``(S, N, D)``, each chosen by the weights among all blocks (a weighted reservoir)."""
 
-    def __init__(self, model: LatentVariableModel, x: Tensor, n_draws: int) -> None:
-        super().__init__(model, x)
+    def __init__(self, model: LatentVariableModel, x: Tensor, mask: Tensor, n_draws: int) -> None:
+        super().__init__(model, x, mask)
         self.n_draws = n_draws
         self.kept = torch.zeros(())
 
@@ -104,7 +105,7 @@ class Resampled(Accumulator):
         self.kept = torch.where(replaced, fresh, self.kept)
 
     def result(self) -> Tensor:
-        return self.model.complete(self.kept, self.x)
+        return self.model.complete(self.kept, self.x, self.mask)
 
 
 class Evidence(Accumulator):
@@ -145,7 +146,7 @@ def stream(
     n_samples : int
         K.
     accumulator : callable
-        ``(model, x) -> Accumulator`` for a block of rows.
+        ``(model, x, mask) -> Accumulator`` for a block of rows.
     width : int
         Draws per row that the accumulator holds.
     seed : int
@@ -166,7 +167,7 @@ def stream(
         starts = range(0, x.shape[0], n_rows)
         for start in tqdm(starts, desc="imputing", unit="block", disable=not progress):
             block = [tensor[start : start + n_rows].to(device) for tensor in (x, mask)]
-            folded = accumulator(model, block[0])
+            folded = accumulator(model, *block)
             for done in range(0, n_samples, per_block):
                 folded.add(model(*block, min(per_block, n_samples - done)))
             results.append(folded.result().cpu())

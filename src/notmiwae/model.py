@@ -107,7 +107,7 @@ class LatentVariableModel(nn.Module):
         x = x * mask
         proposal = self.encoder(x, mask)
         latents = proposal.rsample((n_samples,))
-        likelihood = self.observation(latents)
+        likelihood = self.likelihood(latents, x, mask)
         missing, log_mechanism = self.explain(likelihood, x, mask)
         prior = Normal(torch.zeros_like(latents), 1.0, validate_args=False)
         log_weights = (
@@ -116,6 +116,10 @@ class LatentVariableModel(nn.Module):
             - proposal.log_prob(latents)
         )
         return ImportanceSample(latents, log_weights, likelihood, missing)
+
+    def likelihood(self, latents: Tensor, x: Tensor, mask: Tensor) -> Any:
+        """Return p(x | z), or what it becomes given x_o where cells hang together given z."""
+        return self.observation(latents)
 
     def explain(self, likelihood: Any, x: Tensor, mask: Tensor) -> tuple[MissingCells, Tensor]:
         """Return p(x | z, s=0), and log p(s | z, x_o) or log p(s | x_o, x_m) per cell."""
@@ -139,8 +143,8 @@ class LatentVariableModel(nn.Module):
         """
         return sample.latents if self.integrated else sample.missing.mean
 
-    def complete(self, remembered: Tensor, x: Tensor) -> Tensor:
-        """Draw values ``(S, N, D)`` given what `resumable` returned for S choices ``(S, N, ·)``."""
+    def complete(self, remembered: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+        """Draw missing values ``(S, N, D)`` given what `resumable` returned for S choices."""
         if not self.integrated:
             return remembered
         return self.tilted(self.observation(remembered), x).sample()

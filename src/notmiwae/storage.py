@@ -34,10 +34,10 @@ def save(imputer: Any, path: str | Path) -> None:
         FILE,
         {**_weights(imputer), **_scales(imputer)},
         {
-            "version": _version(),
+            "version": version(),
             "imputer": type(imputer).__name__,
-            "parameters": _plain(_parameters(imputer)),
-            "fitted": _plain(_learned(imputer)),
+            "parameters": plain(parameters(imputer)),
+            "fitted": plain(_learned(imputer)),
         },
     )
 
@@ -78,13 +78,14 @@ def load(expected: type, kinds: Mapping[str, type], path: str | Path) -> Any:
     return imputer
 
 
-def _parameters(imputer: Any) -> dict[str, Any]:
-    parameters: dict[str, Any] = imputer.get_params(deep=False)
-    if factories := [name for name, value in parameters.items() if callable(value)]:
+def parameters(imputer: Any) -> dict[str, Any]:
+    """Parameters as a file can hold them."""
+    result: dict[str, Any] = imputer.get_params(deep=False)
+    if factories := [name for name, value in result.items() if callable(value)]:
         raise TypeError(f"{factories} are callables, which cannot be saved: use names instead")
-    if not isinstance(parameters["random_state"], (int, type(None))):
-        parameters["random_state"] = imputer.seed_
-    return parameters
+    if not isinstance(result["random_state"], (int, type(None))):
+        result["random_state"] = imputer.seed_
+    return result
 
 
 def _weights(imputer: Any) -> dict[str, Tensor]:
@@ -149,24 +150,25 @@ def _models(imputer: Any, tensors: dict[str, Tensor], path: str | Path) -> list[
     return models
 
 
-def _version() -> str:
+def version() -> str:
+    """Version of the library."""
     from notmiwae import __version__
 
     return __version__
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Turn arrays, tuples, paths and NaN into what JSON can say."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     return value

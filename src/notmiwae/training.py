@@ -50,6 +50,9 @@ Pair = tuple[Tensor, Tensor]
 """Values and mask of some rows."""
 
 Validation = Pair | Sequence[Pair | None]
+CELLS = 2**20
+"""Values of held-out rows that are looked at at once."""
+
 Schedule = Callable[[torch.optim.Optimizer, int], LRScheduler]
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -62,6 +65,12 @@ def one_cycle(optimizer: torch.optim.Optimizer, n_steps: int, **options: Any) ->
     """Warm up to the learning rate of each group, then anneal to almost nothing."""
     peaks = [group["lr"] for group in optimizer.param_groups]
     return OneCycleLR(optimizer, max_lr=peaks, total_steps=n_steps, **options)
+
+
+def short_warm_up(optimizer: torch.optim.Optimizer, n_steps: int) -> LRScheduler:
+    """`one_cycle` that warms up for a tenth of the steps (as in the report, for images)."""
+    # OneCycleLR divides by the length of the warm-up less one step.
+    return one_cycle(optimizer, n_steps, pct_start=max(0.1, min(2 / n_steps, 0.5)))
 
 
 def constant(optimizer: torch.optim.Optimizer, n_steps: int) -> LRScheduler:
@@ -131,6 +140,22 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def evaluating(
+    models: Sequence[nn.Module], seed: int, device: torch.device | str = "cpu"
+) -> Iterator[None]:
+    """Look at models in training without a trace: no gradients, no noise spent, no statistics."""
+    modes = [model.training for model in models]
+    with torch.no_grad(), seeded(seed, device):
+        for model in models:
+            model.eval()
+        try:
+            yield
+        finally:
+            for model, mode in zip(models, modes, strict=True):
+                model.train(mode)
 
 
 def fingerprint(rows: Sequence[Tensor], settings: tuple[Any, ...]) -> str:
@@ -228,8 +253,13 @@ def mean_bound(
     model: LatentVariableModel, x: Tensor, mask: Tensor, n_samples: int, seed: int
 ) -> float:
     """Mean bound per row, with the same noise at every call."""
-    with torch.no_grad(), seeded(seed, x.device):
-        return importance_weighted(model(x, mask, n_samples).log_weights).mean().item()
+    n_rows = max(1, CELLS // x.shape[1])
+    with evaluating([model], seed, x.device):
+        bounds = [
+            importance_weighted(model(*rows, n_samples).log_weights)
+            for rows in zip(x.split(n_rows), mask.split(n_rows), strict=True)
+        ]
+    return torch.cat(bounds).mean().item()
 
 
 def fit(
@@ -260,6 +290,7 @@ def fit_together(
     clip_norm: float = 10.0,
     evaluate_every: int = 100,
     patience: int | None = None,
+    on_evaluation: Callable[[int, Sequence[LatentVariableModel]], None] | None = None,
     progress: str | None = None,
     checkpoint: str | Path | None = None,
 ) -> list[History]:
@@ -302,6 +333,8 @@ def fit_together(
         Steps between evaluations of the held-out bound.
     patience : int, optional
         Stop a model after so many evaluations without a better held-out bound.
+    on_evaluation : callable, optional
+        ``(step, models)``, called at every evaluation; it has no influence on training.
     progress : str, optional
         What a progress bar on stderr is called; none without.
     checkpoint : path, optional
@@ -352,6 +385,9 @@ def fit_together(
             with _diverging(run):
                 held_out = run.evaluate(held_out_rows, 5 * n_samples, seeds)
                 run.record(total.tolist(), held_out, patience)
+            if on_evaluation is not None:
+                with evaluating(models, seeds[0], x.device):
+                    on_evaluation(run.n_steps, models)
             total.zero_()
             first = run.histories[0]
             bar.set_postfix(bound=f"{first.bound[-1]:.2f}", best_step=first.best_step)
@@ -498,3 +534,9 @@ class _Run:
             for _ in range(self.n_steps):
                 self.schedule.step()
         self.optimizer.load_state_dict({"state": moments, "param_groups": meta["groups"]})
+        # A file keeps no order of memory, and a fused optimiser trusts that moments have that of
+        # their parameters.
+        for parameter, state in self.optimizer.state.items():
+            for name, value in state.items():
+                if value.shape == parameter.shape:
+                    state[name] = torch.empty_like(parameter).copy_(value)
