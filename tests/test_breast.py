@@ -73,6 +73,11 @@ def run(folder, **options):
     return STUDIES["breast"](output=folder, **{"methods": METHODS, **FAST, **options})
 
 
+def some_starts(table, *seeds):
+    problem = breast_problem.make_problem(table)
+    return [breast_report.Start(problem, seed) for seed in seeds or (0,)]
+
+
 def a_model(faults=NONE, mechanism="linear", n_features=6, observation="gaussian"):
     """Return a model with the mechanism away from its start, rows and mask."""
     x, mask = torch.randn(8, n_features), (torch.rand(8, n_features) < 0.6).float()
@@ -172,11 +177,13 @@ def test_mechanisms_have_as_many_weights_as_the_report_says(mechanism, count):
     assert breast_report.n_weights(model) == count
 
 
-def test_training_in_stages_ends_where_an_uninterrupted_one_does():
+def test_training_in_stages_ends_where_an_uninterrupted_one_does(monkeypatch):
     paused, x, mask = a_model()
     through, _, _ = a_model()
     through.load_state_dict(paused.state_dict())
-    steps = [*breast_report.stages([paused], x, mask, seeds=[3], n_epochs=40)]
+    monkeypatch.setattr(breast_report, "one_table", lambda _: (x, mask, torch.arange(8)[None]))
+    starts = [breast_report.Start(breast_problem.make_problem(FIRST), 3)]
+    steps = [*breast_report.stages([paused], starts, n_epochs=40)]
     schedule = lambda optimizer, n: breast_report.one_cycle(optimizer, n, **breast_report.CYCLE)  # noqa: E731
     fit(through, x, mask, max_steps=40, schedule=schedule, seed=3, **breast_report.TRAINING)
     assert steps == [1, *range(2, 41, 2)]
@@ -185,7 +192,7 @@ def test_training_in_stages_ends_where_an_uninterrupted_one_does():
 
 
 def test_the_error_of_the_best_look_is_no_larger_than_the_last():
-    [found] = FITS[LINEAR](breast_problem.make_problem(FIRST), [0], Effort(n_epochs=1))
+    [found] = FITS[LINEAR](some_starts(FIRST), Effort(n_epochs=1))
     assert found.metrics["rmse_best_seen"] <= found.metrics["rmse"]
     assert found.metrics["rmse_best_seen"] <= min(found.arrays["errors_seen"])
 
@@ -264,32 +271,43 @@ def test_a_rectified_mean_leaves_the_scale_alone():
     assert (raw[..., :3] < 0).any()
 
 
-def test_seeds_in_one_go_start_as_they_do_alone():
-    problem = breast_problem.make_problem(FIRST)
-    _, mask = breast_report.to_model(problem.training.holes)
-    together = breast_report.build_all([4, 5], "linear", "gaussian", mask)
-    alone = breast_report.build_all([5], "linear", "gaussian", mask)
-    pairs = zip(together[1].parameters(), alone[0].parameters(), strict=True)
-    assert all(torch.equal(*pair) for pair in pairs)
+def test_models_of_several_tables_learn_from_their_own_rows_only():
+    """A model starts as it does alone, and the values of another table do not reach it."""
+    spoiled = breast_problem.make_problem("extremes")
+    spoiled.training.holes[~np.isnan(spoiled.training.holes)] *= 1e3
+    results = []
+    for other in (breast_problem.make_problem("extremes"), spoiled):
+        starts = [*some_starts(FIRST, 4), breast_report.Start(other, 4)]
+        models = breast_report.build_all(starts, "linear", "gaussian")
+        assert len([*breast_report.stages(models, starts, n_epochs=1)]) == 15
+        results.append(torch.cat([weights.flatten() for weights in models[0].parameters()]))
+    assert torch.equal(*results)
 
 
-def test_seeds_are_fitted_in_one_go_where_that_saves_work():
-    assert [*breast.in_one_go(DEFAULT, range(2))] == [(0,), (1,)]
-    assert [*breast.in_one_go(LINEAR, range(2))] == [(0, 1)]
+def test_cases_are_fitted_in_one_go_where_that_saves_work():
+    names = [LINEAR, DEFAULT, "column mean"]
+    cases = [
+        breast.Case(name, table, seed) for name in names for table in TABLES for seed in range(2)
+    ]
+    groups = breast.in_one_go(cases)
+    assert sorted(map(len, groups)) == [1] * 6 + [6, 6]
+    assert {case for group in groups for case in group} == set(cases)
+    assert all(len({case.method for case in group}) == 1 for group in groups)
 
 
 def test_what_no_seed_makes_a_difference_to_is_computed_once():
-    first, second = FITS["column mean"](breast_problem.make_problem(FIRST), [0, 1], Effort())
+    starts = [*some_starts(FIRST, 0, 1), *some_starts("extremes")]
+    first, second, other = FITS["column mean"](starts, Effort())
     assert first is second
+    assert first.metrics["rmse"] != other.metrics["rmse"]
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, "all six"])
 def test_every_fault_can_be_trained(fault):
-    problem = breast_problem.make_problem(FIRST)
     faults = breast_methods.SWITCHED[fault]
-    fits = breast_report.fit_report("nonlinear", "gaussian", faults, problem, [0, 1], Effort(1))
-    assert fits[0].metrics != fits[1].metrics
-    found = fits[0]
+    starts = some_starts(FIRST, 0, 1)
+    found, other = breast_report.fit_report("nonlinear", "gaussian", faults, starts, Effort(1))
+    assert found.metrics != other.metrics
     assert all(np.isfinite(value) for value in found.metrics.values())
     chosen_by_truth = found.metrics["rmse"] == found.metrics["rmse_best_seen_own_thresholds"]
     assert chosen_by_truth == ("selection" in faults)
@@ -299,7 +317,7 @@ def test_one_in_every_gap_is_as_far_off_as_what_was_deleted_is_from_one():
     problem = breast_problem.make_problem("extremes")
     rows = problem.leaky["own_thresholds"]
     error = np.sqrt(np.mean((rows.truth[rows.missing] - 1) ** 2))
-    [found] = FITS[breast_methods.ONES](problem, [0], Effort())
+    [found] = FITS[breast_methods.ONES]([breast_report.Start(problem, 0)], Effort())
     assert found.metrics["rmse"] == pytest.approx(error)
 
 

@@ -47,7 +47,7 @@ from notmiwae.experiments.breast.methods import (
 )
 from notmiwae.experiments.breast.problem import FIRST, SPLIT, TABLES, describe, make_problem
 from notmiwae.experiments.breast.published import PUBLISHED
-from notmiwae.experiments.breast.reported import EPOCHS, Effort
+from notmiwae.experiments.breast.reported import EPOCHS, Effort, Start
 from notmiwae.experiments.results import HELD_OUT, KeptRows, Row, describe_run
 from notmiwae.experiments.runner import Task, side_by_side
 from notmiwae.validation import check_names, check_number, lookup
@@ -124,20 +124,8 @@ class Case(NamedTuple):
         return f"{self.method}, {self.table}, seed {self.seed}"
 
 
-class Group(NamedTuple):
-    """A method on a table, with several seeds: what is fitted in one go."""
-
-    method: str
-    table: str
-    seeds: tuple[int, ...]
-
-    @property
-    def cases(self) -> list[Case]:
-        """One for each seed."""
-        return [Case(self.method, self.table, seed) for seed in self.seeds]
-
-    def __str__(self) -> str:
-        return f"{self.method}, {self.table}, seeds {', '.join(map(str, self.seeds))}"
+Group = tuple[Case, ...]
+"""Cases of one method that are fitted in one go."""
 
 
 class RowsOfGroups(UserDict[str, list[Row]]):
@@ -147,22 +135,17 @@ class RowsOfGroups(UserDict[str, list[Row]]):
     ----------
     rows : KeptRows
     groups : sequence of Group
+        None of which has been computed.
     """
 
     def __init__(self, rows: KeptRows, groups: Sequence[Group]) -> None:
-        self.rows, self.names = rows, {str(group): list(map(str, group.cases)) for group in groups}
-        done = {
-            group: [rows[name] for name in names]
-            for group, names in self.names.items()
-            if all(name in rows for name in names)
-        }
         super().__init__()
-        self.data.update(done)
+        self.rows, self.groups = rows, {name_of(group): group for group in groups}
 
-    def __setitem__(self, group: str, found: list[Row]) -> None:
-        super().__setitem__(group, found)
-        for name, row in zip(self.names[group], found, strict=True):
-            self.rows[name] = row
+    def __setitem__(self, name: str, found: list[Row]) -> None:
+        super().__setitem__(name, found)
+        for case, row in zip(self.groups[name], found, strict=True):
+            self.rows[str(case)] = row
 
 
 class Kept(NamedTuple):
@@ -259,20 +242,20 @@ def run(
     about = {table: describe(make_problem(table, n_columns)) for table in tables}
     n_seeds = dict.fromkeys(FITS, chosen.n_seeds)
     n_seeds |= dict.fromkeys(METHODS[ABLATION], chosen.n_ablation_seeds)
-    groups = [
-        Group(method, table, seeds)
+    cases = [
+        Case(method, table, seed + i)
         for table in tables
         for method in check_names("methods", methods or chosen.methods[table], FITS)
-        for seeds in in_one_go(method, range(seed, seed + n_seeds[method]))
+        for i in range(n_seeds[method])
     ]
     effort = Effort(n_epochs, chosen.quick_baselines, settings)
     made_by = {"n_columns": n_columns, **effort._asdict()}
     rows = KeptRows(Path(output, "rows.jsonl"), **made_by)
     kept = Kept(Path(output, "fits"), seed)
-    computed = compute_all(groups, n_columns, effort, rows, kept, n_jobs, progress)
+    computed = compute_all(cases, n_columns, effort, rows, kept, n_jobs, progress)
     # Not the time that has passed, of which a run that was interrupted knows only its own part.
     duration = sum(row.seconds for row in computed)
-    seeds = sorted({seed for group in groups for seed in group.seeds})
+    seeds = sorted({case.seed for case in cases})
     run_of = {"preset": preset, "split": SPLIT, "data": about, **made_by}
     results = make_results(computed, describe_run(seeds, duration, **run_of))
     results.write(Path(output))
@@ -280,16 +263,24 @@ def run(
     return results
 
 
-def in_one_go(method: str, seeds: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Yield the seeds that a method is fitted with in one go: all, if that saves work."""
-    if method in ONE_BY_ONE:
-        yield from ((seed,) for seed in seeds)
-    else:
-        yield tuple(seeds)
+def in_one_go(cases: Sequence[Case]) -> list[Group]:
+    """Group cases: those of a method together if that saves work, the longest first.
+
+    So that no core waits long for another at the end.
+    """
+    groups: dict[Any, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(case if case.method in ONE_BY_ONE else case.method, []).append(case)
+    return sorted(map(tuple, groups.values()), key=lambda group: -LENGTHS[group[0].method])
+
+
+def name_of(group: Group) -> str:
+    """Return what a progress bar shows."""
+    return "; ".join(map(str, group))
 
 
 def compute_all(
-    groups: Sequence[Group],
+    cases: Sequence[Case],
     n_columns: int,
     effort: Effort,
     rows: KeptRows,
@@ -297,33 +288,29 @@ def compute_all(
     n_jobs: int | None = None,
     progress: bool = False,
 ) -> list[Row]:
-    """Compute the rows that are not there yet, side by side; return all in the order of groups.
-
-    The longest come first, so that no core waits long for another at the end.
-    """
-    ordered = sorted(groups, key=lambda group: LENGTHS[group.method], reverse=True)
+    """Compute the rows that are not there yet, side by side; return all in the order of cases."""
+    groups = in_one_go([case for case in cases if str(case) not in rows])
     tasks = [
-        Task(str(group), partial(compute, group, n_columns, effort, kept)) for group in ordered
+        Task(name_of(group), partial(compute, group, n_columns, effort, kept)) for group in groups
     ]
-    found = RowsOfGroups(rows, groups)
-    side_by_side(tasks, n_jobs, progress, found)
-    return [row for group in groups for row in found[str(group)]]
+    side_by_side(tasks, n_jobs, progress, RowsOfGroups(rows, groups))
+    return [rows[str(case)] for case in cases]
 
 
 def compute(group: Group, n_columns: int, effort: Effort, kept: Kept) -> list[Row]:
-    """Fit a method with all seeds, fill the holes and score.
+    """Fit the method of these cases, fill the holes and score.
 
-    The time of a row is its share of the processor time that all seeds took.
+    The time of a row is its share of the processor time that the group took.
     """
-    problem = make_problem(group.table, n_columns)
+    problems = {case.table: make_problem(case.table, n_columns) for case in group}
+    method = group[0].method
     started = time.process_time()
-    fits = FITS[group.method](problem, group.seeds, effort)
+    fits = FITS[method]([Start(problems[case.table], case.seed) for case in group], effort)
     seconds = round((time.process_time() - started) / len(fits), 2)
-    split = SPLIT_OF[group.method]
     rows = []
-    for case, fit in zip(group.cases, fits, strict=True):
+    for case, fit in zip(group, fits, strict=True):
         kept.write(case, fit.arrays)
-        rows.append(Row(*case, split, fit.metrics, seconds, fit.notes))
+        rows.append(Row(*case, SPLIT_OF[method], fit.metrics, seconds, fit.notes))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What the breast cancer study compares: a function of problem, seeds and effort per method."""
+"""What the breast cancer study compares: a function of problems, seeds and effort each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from notmiwae import MIWAEImputer, NotMIWAEImputer
 from notmiwae.experiments.baselines import BASELINES, fit_quietly
 from notmiwae.experiments.breast.faults import ALL, FAULTS, NONE
 from notmiwae.experiments.breast.problem import Problem, binarised, learned_curves, scores
-from notmiwae.experiments.breast.reported import Effort, Fit, fit_binary, fit_report, score_binary
+from notmiwae.experiments.breast.reported import (
+    Effort,
+    Fit,
+    Start,
+    fit_binary,
+    fit_report,
+    score_binary,
+)
 from notmiwae.experiments.results import HELD_OUT
 
-Method = Callable[[Problem, Sequence[int], Effort], list[Fit]]
-"""From a problem and seeds to a fit for each of these."""
+Method = Callable[[Sequence[Start], Effort], list[Fit]]
+"""From problems and seeds to a fit for each of these."""
 
 DEFAULT = "notmiwae, default"
 MODELS: dict[str, Callable[..., Any]] = {
@@ -59,18 +66,18 @@ def ablated(mechanism: str, switched: str) -> str:
     return f"{mechanism}: {switched}"
 
 
-def one_by_one(
-    fit: Callable[..., Fit], problem: Problem, seeds: Sequence[int], effort: Effort
-) -> list[Fit]:
-    """Fit with one seed after the other."""
-    return [fit(problem, seed, effort) for seed in seeds]
+def one_by_one(fit: Callable[..., Fit], starts: Sequence[Start], effort: Effort) -> list[Fit]:
+    """Fit one after the other."""
+    return [fit(start.problem, start.seed, effort) for start in starts]
 
 
-def once(
-    fit: Callable[..., Fit], problem: Problem, seeds: Sequence[int], effort: Effort
-) -> list[Fit]:
-    """Fit what no seed makes a difference to."""
-    return [fit(problem, seeds[0], effort)] * len(seeds)
+def once(fit: Callable[..., Fit], starts: Sequence[Start], effort: Effort) -> list[Fit]:
+    """Fit what no seed makes a difference to, once for each problem."""
+    fits: dict[int, Fit] = {}
+    for problem, seed in starts:
+        if id(problem) not in fits:
+            fits[id(problem)] = fit(problem, seed, effort)
+    return [fits[id(problem)] for problem, _ in starts]
 
 
 def fit_baseline(name: str, problem: Problem, seed: int, effort: Effort) -> Fit:

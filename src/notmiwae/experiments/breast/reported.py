@@ -4,7 +4,7 @@ Two hidden layers of 128, ten latent dimensions, zeros for missing cells, a deco
 scale, a logit mechanism, missing cells drawn; Adam at 1e-4 in one cycle (a fifth of it warming up),
 500 epochs of batches of 32. The values are standardised by the complete training rows, as there.
 
-The seeds of one model are trained side by side, see `notmiwae.stacking`.
+One model is trained on all tables and with all seeds side by side, see `notmiwae.stacking`.
 
 What the report does not say, or says and does not do, is ours: five draws (it asked for as many as
 there are training rows, 455, and its code took as many as the batch has rows); a mechanism that
@@ -72,6 +72,19 @@ class Effort(NamedTuple):
     settings: Mapping[str, Any] = MappingProxyType({})
 
 
+class Start(NamedTuple):
+    """What a fit starts from.
+
+    Attributes
+    ----------
+    problem : Problem
+    seed : int
+    """
+
+    problem: Problem
+    seed: int
+
+
 class Fit(NamedTuple):
     """A method that was fitted to a problem.
 
@@ -93,58 +106,51 @@ def fit_report(
     mechanism: str,
     observation: str,
     faults: Faults,
-    problem: Problem,
-    seeds: Sequence[int],
+    starts: Sequence[Start],
     effort: Effort,
 ) -> list[Fit]:
-    """Train one of the report's models per seed, look at errors meanwhile, and score.
+    """Train one of the report's models from each start, look at errors meanwhile, and score.
 
     Beside the errors of the last weights there are those of the best look,
     ``rmse_best_seen``, which takes the true values to know, and the share of the training after
     which it was seen.
     """
-    x, mask = to_model(problem.training.holes)
-    models = build_all(seeds, mechanism, observation, mask, faults)
-    fills = [partial(fill_rows, model, faults) for model in models]
-    looks = [Looks() for _ in seeds]
-    for step in stages(models, x, mask, seeds, effort.n_epochs, faulty.bound(faults)):
-        for fill, taken in zip(fills, looks, strict=True):
-            taken.take(step, fill, problem)
-    return [
-        _score(model, faults, problem, fill, taken)
-        for model, fill, taken in zip(models, fills, looks, strict=True)
+    models = build_all(starts, mechanism, observation, faults)
+    looks = [
+        Looks(problem, partial(fill_rows, model, faults))
+        for (problem, _), model in zip(starts, models, strict=True)
     ]
+    for step in stages(models, starts, effort.n_epochs, faulty.bound(faults)):
+        for taken in looks:
+            taken.take(step)
+    return [_score(model, faults, taken) for model, taken in zip(models, looks, strict=True)]
 
 
 @dataclass
 class Looks:
     """Steps of a training, and errors there: on held-out rows, and by own thresholds."""
 
+    problem: Problem
+    fill: Callable[..., np.ndarray]
     step: list[int] = field(default_factory=list)
     seen: list[float] = field(default_factory=list)
     seen_own_thresholds: list[float] = field(default_factory=list)
 
-    def take(self, step: int, fill: Callable[..., np.ndarray], problem: Problem) -> None:
+    def take(self, step: int) -> None:
         """Look at the true values."""
         self.step.append(step)
         for errors, rows in (
-            (self.seen, problem.held_out),
-            (self.seen_own_thresholds, problem.leaky["own_thresholds"]),
+            (self.seen, self.problem.held_out),
+            (self.seen_own_thresholds, self.problem.leaky["own_thresholds"]),
         ):
-            errors.append(rows.error(fill(rows.holes, DRAWS_OF_A_LOOK)))
+            errors.append(rows.error(self.fill(rows.holes, DRAWS_OF_A_LOOK)))
 
 
-def _score(
-    model: LatentVariableModel,
-    faults: Faults,
-    problem: Problem,
-    fill: Callable[..., np.ndarray],
-    looks: Looks,
-) -> Fit:
+def _score(model: LatentVariableModel, faults: Faults, looks: Looks) -> Fit:
     """Return the errors of the last weights and of the best look."""
     step, seen, own = looks.step, looks.seen, looks.seen_own_thresholds
     chosen_by = own if "selection" in faults else seen
-    metrics, imputed = scores(problem, fill)
+    metrics, imputed = scores(looks.problem, looks.fill)
     metrics |= {
         "rmse_best_seen": min(metrics["rmse"], *seen),
         "rmse_best_seen_own_thresholds": min(metrics["rmse_own_thresholds"], *own),
@@ -153,23 +159,24 @@ def _score(
     }
     if "selection" in faults:
         metrics["rmse"] = metrics["rmse_best_seen_own_thresholds"]
-    missingness = learned_curves(model.mechanism, problem, imputed)
+    missingness = learned_curves(model.mechanism, looks.problem, imputed)
     arrays = {"imputed": imputed, "missingness": missingness, "step": step}
     return Fit(metrics, {**arrays, "errors_seen": chosen_by})
 
 
-def fit_binary(mechanism: str, problem: Problem, seeds: Sequence[int], effort: Effort) -> list[Fit]:
-    """Train the model that the report could not, on zeros and ones.
+def fit_binary(mechanism: str, starts: Sequence[Start], effort: Effort) -> list[Fit]:
+    """Train the model that the report could not from each start, on zeros and ones.
 
     A missing cell is summed over its two values, so that nothing has to be drawn with a gradient.
     """
-    problem = binarised(problem)
-    x, mask = to_model(problem.training.holes)
-    models = build_all(seeds, mechanism, "bernoulli", mask)
-    for _ in stages(models, x, mask, seeds, effort.n_epochs):
+    starts = [Start(binarised(problem), seed) for problem, seed in starts]
+    models = build_all(starts, mechanism, "bernoulli")
+    for _ in stages(models, starts, effort.n_epochs):
         pass
-    held_out = problem.held_out
-    return [score_binary(held_out, fill_rows(model, NONE, held_out.holes)) for model in models]
+    return [
+        score_binary(problem.held_out, fill_rows(model, NONE, problem.held_out.holes))
+        for (problem, _), model in zip(starts, models, strict=True)
+    ]
 
 
 def score_binary(rows: Rows, imputed: np.ndarray) -> Fit:
@@ -186,11 +193,12 @@ def to_model(holes: np.ndarray) -> tuple[Tensor, Tensor]:
 
 
 def build_all(
-    seeds: Sequence[int], mechanism: str, observation: str, mask: Tensor, faults: Faults = NONE
+    starts: Sequence[Start], mechanism: str, observation: str, faults: Faults = NONE
 ) -> list[LatentVariableModel]:
-    """Put a model together for each seed, which its start values come from."""
+    """Put a model together for each start, whose seed start values come from."""
     models = []
-    for seed in seeds:
+    for problem, seed in starts:
+        _, mask = to_model(problem.training.holes)
         with seeded(seed):
             models.append(build(mechanism, observation, mask, faults))
     return models
@@ -229,21 +237,21 @@ def n_weights(model: LatentVariableModel) -> int:
 
 def stages(
     models: Sequence[LatentVariableModel],
-    x: Tensor,
-    mask: Tensor,
-    seeds: Sequence[int],
+    starts: Sequence[Start],
     n_epochs: int,
     bound: Callable[[Tensor], Tensor] = importance_weighted,
 ) -> Iterator[int]:
-    """Train, and pause for every look, at the steps that are returned.
+    """Train each model on the rows of its start, and pause for every look, at these steps.
 
     The schedule is that of the whole. By way of checkpoints, through which a training goes on as if
     it had not been interrupted.
     """
-    per_epoch = math.ceil(len(x) / BATCH)
+    x, mask, rows = one_table([start.problem.training.holes for start in starts])
+    per_epoch = math.ceil(rows.shape[1] / BATCH)
     n_steps = n_epochs * per_epoch
     pauses = {math.ceil(n_steps * look / LOOKS) for look in range(1, LOOKS + 1)}
-    train = partial(fit_together, models, x, mask, bound=bound, seeds=seeds, **TRAINING)
+    seeds = [start.seed for start in starts]
+    train = partial(fit_together, models, x, mask, rows=rows, bound=bound, seeds=seeds, **TRAINING)
     with TemporaryDirectory() as folder:
         for step in sorted({per_epoch, *pauses}):
             train(
@@ -253,6 +261,12 @@ def stages(
                 checkpoint=Path(folder, "models.safetensors"),
             )
             yield step
+
+
+def one_table(parts: Sequence[np.ndarray]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return zero-filled values and mask of several tables ``(R, D)``, and the rows of each."""
+    x, mask = to_model(np.concatenate(parts))
+    return x, mask, torch.arange(len(x)).view(len(parts), -1)
 
 
 def fill_rows(
