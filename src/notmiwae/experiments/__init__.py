@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from notmiwae.experiments import breast, defaults, uci
+from notmiwae.experiments import breast, coverage, defaults, uci
 from notmiwae.experiments.results import Results
 
 STUDIES: dict[str, Callable[..., Results]] = {
     "breast": breast.run,
     "uci": uci.run,
     "defaults": defaults.run,
+    "coverage": coverage.run,
 }
 
 __all__ = ["STUDIES", "Results"]
