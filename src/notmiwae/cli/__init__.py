@@ -7,6 +7,7 @@ and shows its traceback.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -42,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         output has gone.
     """
     try:
-        args = build_parser().parse_args(argv)
+        given = sys.argv[1:] if argv is None else argv
+        args = build_parser().parse_args(given)
+        args.command_line = shlex.join(["notmiwae", *given])
         args.run(args)
     except UsageError as error:
         return _refused(str(error))

@@ -28,6 +28,14 @@ def check_output(args: argparse.Namespace, files: Sequence[Path]) -> None:
             )
 
 
+def check_report(path: Path) -> None:
+    """Find a report that could not be written."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--report must be a .html file; got {str(path)!r}")
+    if not path.parent.is_dir() or path.is_dir():
+        raise UsageError(f"--report {path} cannot be written: name a file in a folder that exists")
+
+
 def check_any(names: Sequence[str], path: Path) -> None:
     """Find a table without a numeric column."""
     if not names:

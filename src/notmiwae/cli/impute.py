@@ -16,14 +16,21 @@ from notmiwae._glossary import (
 )
 from notmiwae.cli import parsing, words
 from notmiwae.cli.checkpoints import checkpoints
-from notmiwae.cli.checks import check_output
+from notmiwae.cli.checks import check_output, check_report
 from notmiwae.cli.filling import LABEL, counted, fill, outputs, shows_progress
-from notmiwae.cli.mistakes import UsageError, mistakes
+from notmiwae.cli.mistakes import UsageError, missing_extras, mistakes
 from notmiwae.cli.modelling import configured, loaded, model_columns, rehearse, trainable
 from notmiwae.cli.parsing import Parser
-from notmiwae.cli.pipes import piped
-from notmiwae.imputers import ESTIMATORS, MECHANISM_NAMES, ROWS_PER_SEED, NotMIWAEImputer
+from notmiwae.cli.pipes import named, piped
+from notmiwae.imputers import (
+    ESTIMATORS,
+    MECHANISM_NAMES,
+    ROWS_PER_SEED,
+    LatentVariableImputer,
+    NotMIWAEImputer,
+)
 from notmiwae.observations import OBSERVATIONS
+from notmiwae.report import imputation_report, require
 from notmiwae.tables import Table, Traits, survey
 
 TRAINING = (
@@ -49,7 +56,7 @@ def configure(parser: Parser) -> None:
             parsing.examples(
                 "notmiwae impute patients.csv -o filled.csv --mechanism self-masking-known",
                 "notmiwae impute patients.csv -o filled.csv --columns age,weight --save model",
-                "notmiwae impute patients.csv -o filled.csv --draws 20",
+                "notmiwae impute patients.csv -o filled.csv --draws 20 --report report.html",
                 "notmiwae impute new.csv -o new-filled.csv --load model",
                 "notmiwae impute - -o - --load model < new.csv > new-filled.csv",
             ),
@@ -66,6 +73,8 @@ def configure(parser: Parser) -> None:
     )
     add("--save", type=Path, metavar="DIR", help="keep the trained model in this folder")
     add("--load", type=Path, metavar="DIR", help="fill by a model that was kept; no training")
+    about = "write a page on what was missing, why, what fills it and what not to trust"
+    add("--report", type=Path, metavar="HTML", help=about)
     add("--resume", action="store_true", help="go on with a training that was interrupted")
     _add_filling(parser)
     parsing.add_seed(parser, "file")
@@ -121,6 +130,8 @@ def _train_and_fill(args: argparse.Namespace) -> None:
     table = Table.read(args.table)
     names = trainable(args, table)
     values = table.numbers(names)
+    if args.report and not values.isna().to_numpy().any():
+        raise UsageError(f"{args.table} has no hole to report on: leave --report out")
     with checkpoints(args) as folder:
         imputer = configured(args) if args.save or values.isna().to_numpy().any() else None
         if imputer:
@@ -131,6 +142,8 @@ def _train_and_fill(args: argparse.Namespace) -> None:
             _train(args, imputer, values, folder)
         fill(args, imputer, names, [table], table.style)
     _conclude(args, table.traits, names)
+    if args.report and imputer:
+        _report(args, imputer, values)
 
 
 def _train(
@@ -159,6 +172,22 @@ def _fill_by_loaded(args: argparse.Namespace) -> None:
     fill(args, imputer, names, counted(args, batches, words.n_rows(traits)), first.style)
     words.say(args, f"mechanism: {imputer.selection_}")
     _conclude(args, traits, names)
+    if args.report:
+        _report(args, imputer, first.numbers(names), words.n_rows(traits))
+
+
+def _report(
+    args: argparse.Namespace,
+    imputer: LatentVariableImputer,
+    values: pd.DataFrame,
+    n_rows: int | None = None,
+) -> None:
+    """Write the page, on the first batch of a longer table."""
+    title = f"Imputation of {named(args, str(args.table))}"
+    if n_rows and n_rows > len(values):
+        title += f", its first {len(values):,} rows"
+    imputation_report(imputer, values, args.report, title=title, command=args.command_line)
+    words.say(args, f"{args.report}: the report")
 
 
 def _describe(
@@ -197,5 +226,9 @@ def _check(args: argparse.Namespace) -> None:
             "--observation truncated-normal and --bounds LOW,HIGH need each other: give both or "
             "neither"
         )
+    if args.report:
+        check_report(args.report)
+        with missing_extras():
+            require()
     if args.save and args.save.exists() and not args.save.is_dir():
         raise UsageError(f"--save needs a folder; {args.save} is a file: choose another name")

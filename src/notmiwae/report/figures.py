@@ -55,7 +55,8 @@ style = rc_context(
 )
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return a figure of so many inches, and its axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.locator_params(nbins=5)
@@ -96,7 +97,7 @@ def dot_chart(dots: Sequence[Dots], label: str) -> Figure:
     label : str
         Of the values' axis.
     """
-    figure, axes = _canvas(4.4, 0.27 * len({line.label for line in dots}) + 0.55)
+    figure, axes = canvas(4.4, 0.27 * len({line.label for line in dots}) + 0.55)
     _draw_dots(axes, dots)
     axes.set_xlabel(label)
     return figure
@@ -166,7 +167,7 @@ def scatter(
     threshold : float, optional
         Above which values went missing; a faint line.
     """
-    figure, axes = _canvas(2.1, 2.1)
+    figure, axes = canvas(2.1, 2.1)
     axes.plot(limits, limits, color=MUTED, linewidth=0.9, zorder=1)
     if threshold is not None:
         axes.axhline(threshold, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
@@ -188,7 +189,7 @@ def training_curves(histories: Sequence[Mapping[str, Any]], colour: str = PALETT
     colour : str
         Of the held-out bound; that of the training rows is grey.
     """
-    figure, axes = _canvas(2.1, 1.5)
+    figure, axes = canvas(2.1, 1.5)
     shown: list[float] = []
     for i, history in enumerate(histories):
         alpha = 0.3 if i else 1.0
@@ -230,7 +231,7 @@ def probability_curves(
     rule : array-like of shape (G,), optional
         The true one, as a shaded step.
     """
-    figure, axes = _canvas(1.75, 1.4)
+    figure, axes = canvas(1.75, 1.4)
     if rule is not None:
         axes.fill_between(grid, rule, step="mid", color="#e9ecef", linewidth=0, zorder=0)
         axes.step(grid, rule, where="mid", color="#aab3bd", linewidth=1.0, zorder=1)

@@ -82,6 +82,8 @@ def table(
     *,
     notes: Sequence[str] = (),
     best: int | None = None,
+    best_label: str = "lowest",
+    words: Sequence[int] = (),
 ) -> Block:
     """Return a table whose first column names the rows.
 
@@ -95,6 +97,10 @@ def table(
         What the marks in it mean.
     best : int, optional
         The row to mark as the best.
+    best_label : str
+        What it is called.
+    words : sequence of int
+        Columns that hold words rather than numbers: these may break into lines.
     """
     body = list(rows)
     return {
@@ -105,6 +111,8 @@ def table(
         "spreads": [any("±" in cell for cell in column) for column in zip(*body, strict=True)],
         "notes": notes,
         "best": best,
+        "best_label": best_label,
+        "words": words,
     }
 
 

@@ -1,0 +1,194 @@
+"""What a report on an imputation says, as numbers: computed once, by public methods only."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+N_DRAWS = 100
+COVERAGE = 0.9
+GRID = 81
+
+Floats = NDArray[np.float64]
+
+
+class Apart(NamedTuple):
+    """How rows that miss a column differ from the others.
+
+    Attributes
+    ----------
+    column : str
+        In what: another column.
+    difference : float
+        Of its means, in its standard deviations.
+    real : bool
+        Whether it is larger than what chance makes of so many comparisons.
+    """
+
+    column: str
+    difference: float
+    real: bool
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Of a fitted imputer and a table.
+
+    Attributes
+    ----------
+    imputer : NotMIWAEImputer or MIWAEImputer
+    values : DataFrame
+        The table ``(N, D)``, NaN where missing.
+    missing : DataFrame of bool
+        Where.
+    rows : int array of shape (n,)
+        Numbers of the rows with holes that were looked at more closely: all, or a sample.
+    draws : array of shape (S, n, D)
+        Completions of these.
+    diagnosis : DataFrame
+        One line for each of these, as from ``diagnose``.
+    mechanism : DataFrame
+        As from ``mechanism_summary``.
+    """
+
+    imputer: Any
+    values: pd.DataFrame
+    missing: pd.DataFrame
+    rows: NDArray[np.intp]
+    draws: Floats
+    diagnosis: pd.DataFrame
+    mechanism: pd.DataFrame
+
+    @property
+    def holed(self) -> list[str]:
+        """Columns with a missing value, those with the most of them first."""
+        shares = self.missing.mean()
+        return shares[shares > 0].sort_values(ascending=False, kind="stable").index.tolist()
+
+    @property
+    def modelled(self) -> list[str]:
+        """Those of them in which something was observed at fit."""
+        return [name for name in self.holed if name in self.mechanism.index]
+
+    @property
+    def n_holed_rows(self) -> int:
+        """Rows with a missing value."""
+        return int(self.missing.any(axis=1).sum())
+
+    def observed(self, name: str) -> Floats:
+        """Values of a column that are there."""
+        column = self.values[name].to_numpy(dtype=float)
+        return column[~np.isnan(column)]
+
+    def filled(self, name: str) -> Floats:
+        """Draws ``(S, m)`` of its missing cells in the rows looked at."""
+        at = self.values.columns.get_loc(name)
+        holes = self.missing[name].to_numpy()[self.rows]
+        return self.draws[:, holes, at]
+
+    def curve(self, name: str) -> tuple[Floats, Floats]:
+        """Values of a column, observed and drawn, and the learned probabilities of missing them."""
+        grid = np.linspace(*bulk(self.observed(name), self.filled(name)), GRID)
+        return grid, self.imputer.missing_probability(self.known(name), grid)
+
+    def known(self, name: str) -> Any:
+        """What the imputer calls a column."""
+        if hasattr(self.imputer, "feature_names_in_"):
+            return name
+        return self.values.columns.get_loc(name)
+
+    def cells(self) -> pd.DataFrame:
+        """Missing cells of the rows looked at, the least certain first.
+
+        ``width`` is that of the interval in standard deviations of the column's observed values.
+        """
+        tail = (1 - COVERAGE) / 2
+        parts = []
+        for name in self.modelled:
+            draws = self.filled(name)
+            low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
+            spread = self.observed(name).std() if len(self.observed(name)) else 1.0
+            holes = self.rows[self.missing[name].to_numpy()[self.rows]]
+            cells = {"row": self.values.index[holes], "column": name, "mean": draws.mean(0)}
+            cells |= {"low": low, "high": high, "width": (high - low) / (spread or 1.0)}
+            parts.append(pd.DataFrame(cells))
+        if not parts:
+            return pd.DataFrame(columns=["row", "column", "mean", "low", "high", "width"])
+        return pd.concat(parts).sort_values("width", ascending=False, kind="stable")
+
+    def apart(self, name: str) -> Apart | None:
+        """Return in what rows that miss a column differ most from those that do not, if in any."""
+        gone = self.missing[name].to_numpy()
+        most = None
+        for other in self.values.columns.drop(name):
+            without, there = (self.values[other][rows].dropna() for rows in (gone, ~gone))
+            spread = self.observed(other).std()
+            if len(without) and len(there) and spread > 0:
+                difference = float((without.mean() - there.mean()) / spread)
+                error = np.sqrt(1 / len(without) + 1 / len(there))
+                if most is None or abs(difference) > abs(most.difference):
+                    most = Apart(str(other), difference, abs(difference) > self._chance * error)
+        return most
+
+    @property
+    def _chance(self) -> float:
+        """Standard errors that chance alone exceeds once in twenty tables, in any comparison."""
+        n_comparisons = len(self.holed) * max(self.values.shape[1] - 1, 1)
+        return float(norm.isf(0.025 / n_comparisons))
+
+
+def bulk(*parts: NDArray[Any]) -> tuple[float, float]:
+    """Return the ends of a range that holds 99 % of each part."""
+    quantiles = [np.quantile(part, [0.005, 0.995]) for part in parts if part.size]
+    ends = np.array(quantiles or [[0.0, 1.0]])
+    return float(ends.min()), float(ends.max())
+
+
+def gather(imputer: Any, X: Any, max_rows: int) -> Findings:
+    """Look at a table through a fitted imputer.
+
+    Parameters
+    ----------
+    imputer : NotMIWAEImputer or MIWAEImputer
+    X : array or DataFrame of shape (N, D)
+    max_rows : int
+        Rows with holes to look at closely; a random sample of them if there are more.
+    """
+    values = table(imputer, X)
+    missing = values.isna()
+    holed = np.flatnonzero(missing.any(axis=1))
+    if len(holed) > max_rows:
+        chosen = np.random.default_rng(imputer.seed_).choice(holed, max_rows, replace=False)
+        holed = np.sort(chosen)
+    rows = holed if len(holed) else np.arange(min(1, len(values)))
+    part = X.iloc[rows] if hasattr(X, "iloc") else np.asarray(X)[rows]
+    with warnings.catch_warnings():
+        # That many rows are not to be trusted is said on the page.
+        warnings.filterwarnings("ignore", message=".* should not be trusted", category=UserWarning)
+        diagnosis = imputer.diagnose(part)
+    draws = imputer.sample(part, N_DRAWS)
+    summary = imputer.mechanism_summary()
+    summary.index = summary.index.map(lambda name: _column(values, name))
+    return Findings(imputer, values, missing, rows, draws, diagnosis, summary)
+
+
+def _column(values: pd.DataFrame, name: Any) -> str:
+    return name if isinstance(name, str) else values.columns[name]
+
+
+def table(imputer: Any, X: Any) -> pd.DataFrame:
+    """Return numbers with names, and NaN where missing."""
+    index = X.index if isinstance(X, pd.DataFrame) else None
+    names = getattr(imputer, "feature_names_in_", None)
+    array = np.array(X, dtype=float, copy=True)
+    if not (isinstance(imputer.missing_values, float) and np.isnan(imputer.missing_values)):
+        array[array == imputer.missing_values] = np.nan
+    if names is None:
+        names = [f"column {number}" for number in range(array.shape[1])]
+    return pd.DataFrame(array, index=index, columns=[str(name) for name in names])
