@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import subprocess
-from html import unescape
 
 import numpy as np
 import pandas as pd
@@ -13,7 +9,7 @@ import pytest
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
-from test_report import PROBE, Tags
+from test_report import Tags
 
 from notmiwae import MIWAEImputer, NotMIWAEImputer
 from notmiwae.cli import main
@@ -83,10 +79,10 @@ def test_the_page_asks_for_no_other_file(html):
     assert not re.search(r"url\(|@import|https?://", re.sub(r'src="data:[^"]*"', "", html))
 
 
-def test_every_figure_says_in_words_what_it_shows(html):
+def test_every_figure_says_in_words_what_it_shows(html, fitted):
     images = [attributes for tag, attributes in Tags(html).tags if tag == "img"]
-    # patterns, pairs, curves and histograms of four columns, two models in training
-    assert len(images) in (2 + 4 + 4 + 2, 2 + 4 + 4 + 1)
+    # patterns, pairs, curves and histograms of four columns, models in training, a sweep
+    assert len(images) == 2 + 4 + 4 + len(fitted.models_) + 1
     assert all(len(image["alt"]) > 40 for image in images)
     assert len({image["alt"] for image in images}) == len(images)
 
@@ -127,6 +123,14 @@ def test_curves_are_the_learned_probabilities(found, fitted):
     np.testing.assert_allclose(curve, fitted.missing_probability("income", grid))
     assert grid[0] < np.nanquantile(survey()["income"], 0.05)
     assert grid[-1] > np.quantile(found.filled("income"), 0.95)
+
+
+def test_the_sweep_is_about_the_column_with_the_most_holes(found, html):
+    sweep = found.sweep(max_rows=1000)
+    assert sweep.column == found.holed[0] == "income"
+    assert sweep.table["estimate"].is_monotonic_increasing
+    assert "What if the missing values of income are not what they seem?" in html
+    assert len(found.sweep(max_rows=50).table) == len(sweep.table)
 
 
 def test_cells_are_ordered_by_their_uncertainty(found):
@@ -257,17 +261,8 @@ class TestCommandLine:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_in_a_browser(html, tmp_path, width):
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
-        pytest.skip("no chromium: on Debian, apt install chromium")
-    file = tmp_path / "report.html"
-    file.write_text(html.replace("<head>", f"<head>{PROBE}", 1), "utf-8")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
-    command = [browser, *flags, f"--window-size={width},900", file.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert "CONSOLE" not in done.stderr
-    said = json.loads(unescape(re.search(r'data-report="([^"]*)"', done.stdout)[1]))
+def test_the_page_in_a_browser(html, open_in_browser, width):
+    said = open_in_browser(html, width)
     assert said["said"] == said["asked"] == []
     assert len(said["sizes"]) == html.count("<img")
     assert all(min(size) > 0 for size in said["sizes"])

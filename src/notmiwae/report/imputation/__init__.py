@@ -14,7 +14,7 @@ from notmiwae.report.imputation.wording import percent
 from notmiwae.report.page import Page, render
 
 
-def compose(found: Findings, title: str, command: str | None) -> Page:
+def compose(found: Findings, title: str, command: str | None, max_rows: int) -> Page:
     """Return the page."""
     n_rows, n_columns = found.values.shape
     trusted = percent(found.diagnosis["trusted"].mean())
@@ -36,6 +36,7 @@ def compose(found: Findings, title: str, command: str | None) -> Page:
             sections.why(found),
             sections.fills(found),
             sections.trust(found),
+            *sections.what_if(found, max_rows),
             sections.training(found),
             sections.assumptions(found),
             sections.settings(found, command),
@@ -48,7 +49,7 @@ def write(
     imputer: Any, X: Any, path: str | Path, *, title: str, command: str | None, max_rows: int
 ) -> Path:
     """Write the page; see `notmiwae.report.imputation_report`."""
-    html = render(compose(gather(imputer, X, max_rows), title, command))
+    html = render(compose(gather(imputer, X, max_rows), title, command, max_rows))
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.part")
     try:

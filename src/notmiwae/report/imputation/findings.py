@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from notmiwae.sensitivity import Sweep, sensitivity_analysis
+
 N_DRAWS = 100
 COVERAGE = 0.9
 GRID = 81
@@ -103,6 +105,24 @@ class Findings:
             return name
         return self.values.columns.get_loc(name)
 
+    def sweep(self, max_rows: int) -> Sweep | None:
+        """Ask what becomes of the mean of the column with the most holes if the model is wrong.
+
+        Of so many rows at most; None where columns have no names, or nothing is missing.
+        """
+        if not self.modelled or not hasattr(self.imputer, "feature_names_in_"):
+            return None
+        name = self.modelled[0]
+        rows = self.values
+        if len(rows) > max_rows:
+            rows = rows.sample(max_rows, random_state=self.imputer.seed_ % 2**32)
+        if not rows[name].isna().any() or not np.isnan(self.imputer.missing_values):
+            return None
+        with warnings.catch_warnings():
+            # That intervals without bootstrap are too narrow is said on the page.
+            warnings.simplefilter("ignore", UserWarning)
+            return sensitivity_analysis(self.imputer, rows, name, "mean")
+
     def cells(self) -> pd.DataFrame:
         """Missing cells of the rows looked at, the least certain first.
 
@@ -128,8 +148,7 @@ class Findings:
         most = None
         for other in self.values.columns.drop(name):
             without, there = (self.values[other][rows].dropna() for rows in (gone, ~gone))
-            spread = self.observed(other).std()
-            if len(without) and len(there) and spread > 0:
+            if len(without) and len(there) and (spread := self.observed(other).std()) > 0:
                 difference = float((without.mean() - there.mean()) / spread)
                 error = np.sqrt(1 / len(without) + 1 / len(there))
                 if most is None or abs(difference) > abs(most.difference):

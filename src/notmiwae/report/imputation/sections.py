@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from notmiwae.report import page
+from notmiwae.report import page, sensitivity
 from notmiwae.report.figures import (
     PALETTE,
     Curve,
@@ -265,6 +265,16 @@ def _uncertain(cells: pd.DataFrame) -> Block:
     ]
     header = ["Row", "Column", "Mean of the draws", f"{percent(COVERAGE)} interval", "Width"]
     return page.table("The least certain cells", header, rows, words=[1])
+
+
+def what_if(found: Findings, max_rows: int) -> list[Section]:
+    """What becomes of a mean if the model is wrong about missing values."""
+    sweep = found.sweep(max_rows)
+    if sweep is None:
+        return []
+    section = sensitivity.section(sweep)
+    caution = wording.caution(found, sweep.column, max_rows)
+    return [{**section, "blocks": [*section["blocks"], page.text(caution)]}]
 
 
 def training(found: Findings) -> Section:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -189,6 +190,20 @@ def trust(found: Findings) -> list[str]:
         "help (n_impute_samples, --samples); for the last, only more knowledge of why values are "
         "missing."
     ]
+
+
+def caution(found: Findings, column: str, max_rows: int) -> str:
+    """Say what the intervals of a sweep leave out, and how to go on."""
+    said = ""
+    if len(found.values) > max_rows:
+        said += f"Of {max_rows:,} rows, drawn by chance. "
+    if not getattr(found.imputer, "bootstrap", False):
+        said += (
+            "The intervals leave out what is not known of the model, and are too narrow: the "
+            "models were not fitted to bootstrap samples. "
+        )
+    command = f"notmiwae sensitivity TABLE --column {shlex.quote(column)}"
+    return f"{said}For other columns and questions: {command}."
 
 
 def training(found: Findings) -> str:
