@@ -141,10 +141,10 @@ def load_images(name: str) -> ImageDataset:
     known: Mapping[str, _Set | None] = {"photographs": None, **SETS}
     asked = lookup("name", name, known)
     assert asked is not None
-    found = find(asked)
+    found = find_images(name)
     if found is None and name == "cifar10":
         _download(folders()[-1])
-        found = find(asked)
+        found = find_images(name)
     if found is None:
         raise FileNotFoundError(
             f"no images of {name} were found: put {' or '.join(f.pattern for f in asked.forms)} "
@@ -158,8 +158,9 @@ def load_images(name: str) -> ImageDataset:
     return ImageDataset(name, *whole, classes, n_training, asked.source, asked.licence)
 
 
-def find(asked: _Set) -> tuple[_Form, list[Path]] | None:
-    """Return the form that a set has and its files; None if there are none."""
+def find_images(name: str) -> tuple[_Form, list[Path]] | None:
+    """Return the form that a member of `SETS` has and its files; None if there are none."""
+    asked = lookup("name", name, SETS)
     for base in folders():
         for folder in (base / name for name in asked.folders):
             for form in asked.forms if folder.is_dir() else ():

@@ -51,6 +51,7 @@ def _describe_studies() -> str:
             parsing.examples(
                 "notmiwae reproduce breast --preset quick",
                 "notmiwae reproduce uci --preset full --datasets banknote,concrete",
+                "notmiwae reproduce cifar10 --preset full --device cuda --precision bfloat16",
             ),
         ]
     )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from notmiwae.experiments import breast, coverage, defaults, uci
+from notmiwae.experiments import breast, cifar10, coverage, defaults, uci
 from notmiwae.experiments.results import Results
 
 STUDIES: dict[str, Callable[..., Results]] = {
     "breast": breast.run,
     "uci": uci.run,
+    "cifar10": cifar10.run,
     "defaults": defaults.run,
     "coverage": coverage.run,
 }
