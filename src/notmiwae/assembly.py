@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,13 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from notmiwae.blocks import Embedded
 from notmiwae.encoders import ENCODERS
+from notmiwae.kinds import Kind
 from notmiwae.mechanisms import MECHANISMS, Mechanism, SelfMaskingKnown
+from notmiwae.mixing import Plan
 from notmiwae.model import LatentVariableModel
 from notmiwae.networks import DECODERS
 from notmiwae.observations import OBSERVATIONS, LocationScale, Observation, TruncatedNormal
 from notmiwae.preprocessing import Standardiser
+from notmiwae.statements import Statement
 from notmiwae.validation import resolve
+
+Described = tuple[Sequence[Kind], Sequence[Statement]]
 
 MAX_LATENT = 20
 CROWDED = 0.25
@@ -24,7 +30,10 @@ CROWDED = 0.25
 
 
 def build_model(
-    settings: Mapping[str, Any], preprocessing: Standardiser, missing_share: Tensor
+    settings: Mapping[str, Any],
+    preprocessing: Standardiser,
+    missing_share: Tensor,
+    described: Described | None = None,
 ) -> LatentVariableModel:
     """Put a model together.
 
@@ -36,13 +45,17 @@ def build_model(
         Fitted; says which columns are modelled, and in what units.
     missing_share : Tensor
         Share of missing values per modelled column ``(D,)``.
+    described : pair, optional
+        Kind and statement of each modelled column, where these differ.
 
     Returns
     -------
     LatentVariableModel
     """
+    if described is not None:
+        return _build_blocks(settings, preprocessing, missing_share, described)
     n_features = len(missing_share)
-    n_latent = settings["n_latent"] or min(max(n_features - 1, 1), MAX_LATENT)
+    n_latent = latents(settings, n_features)
     encoder = _network(settings, "encoder", ENCODERS)
     decoder = _network(settings, "decoder", DECODERS)
     mechanism = build_mechanism(settings, preprocessing)
@@ -53,6 +66,31 @@ def build_model(
         mechanism,
         integrate=settings["integrate"],
     )
+
+
+def _build_blocks(
+    settings: Mapping[str, Any],
+    preprocessing: Standardiser,
+    missing_share: Tensor,
+    described: Described,
+) -> LatentVariableModel:
+    """Put a model of columns that differ together."""
+    floors = {"scale_floor": scale_floor(settings["scale_floor"], preprocessing)}
+    plan = Plan({**settings, **floors}, preprocessing, missing_share, *described)
+    n_latent = latents(settings, len(missing_share))
+    embedding = plan.embedding()
+    encoder = _network(settings, "encoder", ENCODERS)(embedding.n_outputs, n_latent)
+    observation = plan.observation(partial(_network(settings, "decoder", DECODERS), n_latent))
+    mechanism = plan.mechanism()
+    mechanism.start(missing_share)
+    return LatentVariableModel(
+        Embedded(embedding, encoder), observation, mechanism, integrate=settings["integrate"]
+    )
+
+
+def latents(settings: Mapping[str, Any], n_features: int) -> int:
+    """Return the number of latent dimensions, L."""
+    return settings["n_latent"] or min(max(n_features - 1, 1), MAX_LATENT)
 
 
 def _network(

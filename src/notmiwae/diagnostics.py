@@ -10,7 +10,7 @@ ensemble that disagree are a sign that the data do not settle it.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from notmiwae.imputation import Accumulator, Models, conditional_mean, stream
+from notmiwae.kinds import Kind, Labels
 from notmiwae.model import ImportanceSample, LatentVariableModel
 
 EQUAL = 1e-3
@@ -140,7 +141,7 @@ def disagreement(models: Models, x: Tensor, mask: Tensor, n_samples: int, **opti
     means = torch.stack(
         [conditional_mean([model], x, mask, n_samples, **options) for model in models]
     )
-    missing = 1 - mask
+    missing = 1 - models[0].observation.widen(mask)
     return ((means.var(0) * missing).sum(1) / missing.sum(1).clamp_min(1)).sqrt()
 
 
@@ -167,7 +168,13 @@ def missing_curve(models: Models, n_features: int, column: int, values: Tensor) 
         return torch.stack(curves)
 
 
-def summarise(models: Models, shares: pd.Series, mean: np.ndarray, std: np.ndarray) -> pd.DataFrame:
+def summarise(
+    models: Models,
+    shares: pd.Series,
+    mean: np.ndarray,
+    std: np.ndarray,
+    kinds: Sequence[Kind],
+) -> pd.DataFrame:
     """Return the table of `notmiwae.NotMIWAEImputer.mechanism_summary`.
 
     Parameters
@@ -177,10 +184,19 @@ def summarise(models: Models, shares: pd.Series, mean: np.ndarray, std: np.ndarr
         Share of missing values by name of column.
     mean, std : array of shape (D,)
         Of the observed values.
+    kinds : sequence of Kind
+        Of the columns.
     """
-    lines = {}
+    lines: dict[Any, dict[str, Any]] = {}
     for column, (name, share) in enumerate(shares.items()):
+        kind = kinds[column]
         if not share:
+            continue
+        if isinstance(kind, Labels):
+            codes = torch.arange(kind.first, kind.first + kind.n_codes)
+            values = (codes.double() - mean[column]) / std[column]
+            curves = missing_curve(models, len(mean), column, values.float())
+            lines[name] = {"share": share, **by_label(curves, kind.levels)}
             continue
         curves = missing_curve(models, len(mean), column, torch.tensor([-2.0, 0.0, 2.0]))
         low, middle, high = curves.mean(0).tolist()
@@ -191,11 +207,32 @@ def summarise(models: Models, shares: pd.Series, mean: np.ndarray, std: np.ndarr
             "at_low": low,
             "at_mean": middle,
             "at_high": high,
-            "threshold": threshold * std[column] + mean[column],
+            "threshold": float(kind.numbers(np.array(threshold * std[column] + mean[column]))),
             "slope": slope,
-            "spread": curves.std(0).max().item() if len(models) > 1 else np.nan,
+            "spread": between(curves),
         }
     return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def between(curves: Tensor) -> float:
+    """Return the largest standard deviation between models; NaN for one model."""
+    return curves.std(0).max().item() if len(curves) > 1 else np.nan
+
+
+def by_label(curves: Tensor, labels: Sequence[Any]) -> dict[str, Any]:
+    """Describe the probabilities ``(len(models), C)`` that a column's labels are missing."""
+    probabilities = curves.mean(0)
+    most, least = int(probabilities.argmax()), int(probabilities.argmin())
+    said = (
+        f"{labels[most]!r} goes missing most often ({probabilities[most]:.0%}), "
+        f"{labels[least]!r} least ({probabilities[least]:.0%})"
+    )
+    if probabilities.isnan().any():
+        said = "not modelled"
+    elif probabilities.max() - probabilities.min() < VISIBLE:
+        said = "no visible dependence on the value"
+    unknown = dict.fromkeys(["at_low", "at_mean", "at_high", "threshold", "slope"], np.nan)
+    return {"finding": said, **unknown, "spread": between(curves)}
 
 
 def straight_line(models: Models, column: int) -> tuple[float, float]:

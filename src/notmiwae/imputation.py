@@ -19,7 +19,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -198,6 +198,8 @@ def conditional_mean(
 ) -> Tensor:
     """Return E[x | x_o, s] for every cell ``(N, D)``; only missing cells are meaningful.
 
+    Where categories have no order, the probability of each, ``(N, E)``: `Observation.settle`.
+
     Parameters
     ----------
     models : sequence of LatentVariableModel
@@ -304,7 +306,13 @@ def diagnose(
     return Diagnostics(log_likelihood, (2 * log_total - log_squares).exp().mean(0))
 
 
+def expected(of: Any) -> Tensor:
+    """Return the mean of every cell, with the probability of each category where these differ."""
+    found: Tensor | None = getattr(of, "expected", None)
+    return of.mean if found is None else found
+
+
 MEANS: dict[str, Callable[[ImportanceSample], Tensor]] = {
-    "conditional-mean": lambda sample: sample.missing.mean,
-    "decoder-mean": lambda sample: sample.likelihood.mean,
+    "conditional-mean": lambda sample: expected(sample.missing),
+    "decoder-mean": lambda sample: expected(sample.likelihood),
 }

@@ -6,8 +6,7 @@ expects given the observed values and, for `NotMIWAEImputer`, given *that* the v
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,19 +14,18 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.impute import MissingIndicator
+from sklearn.base import TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from notmiwae import diagnostics, imputation, resampling, storage
+from notmiwae import diagnostics, frames, imputation, resampling, statements, storage
 from notmiwae.assembly import build_model, choose_device
 from notmiwae.mechanisms import MECHANISMS, Mechanism
 from notmiwae.model import LatentVariableModel
-from notmiwae.observations import OBSERVATIONS, SCALE_FLOOR, Bernoulli, Observation
-from notmiwae.preprocessing import Standardiser
+from notmiwae.observations import SCALE_FLOOR, Observation
+from notmiwae.reading import TableReader, check_types, is_nan
 from notmiwae.selection import CANDIDATES, select
 from notmiwae.training import OPTIMIZERS, SCHEDULES, History, fit_together, seeded
 from notmiwae.validation import check_number, lookup, resolve
@@ -72,7 +70,7 @@ TRAINING = (
 )
 
 
-class LatentVariableImputer(TransformerMixin, BaseEstimator):
+class LatentVariableImputer(TransformerMixin, TableReader):
     """What the imputers share: everything but the mechanism.
 
     `NotMIWAEImputer` documents the parameters.
@@ -150,7 +148,7 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         array of shape (N, D)
             Or a DataFrame, see ``set_output``; indicators follow if ``add_indicator``.
         """
-        return self._transformed(self._read(X))
+        return self._transformed(X, self._read(X))
 
     def transform_batches(
         self, batches: Iterable[Any], n_draws: int | None = None
@@ -176,16 +174,14 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         first = 0
         for X in batches:
             x = self._read(X)
-            yield self._transformed(x, first) if n_draws is None else self._drawn(x, n_draws, first)
+            if n_draws is None:
+                yield self._transformed(X, x, first)
+            else:
+                yield self._drawn(X, x, n_draws, first)
             first += len(x)
 
-    def _transformed(self, x: np.ndarray, first_row: int = 0) -> np.ndarray:
-        filled = self._fill(x, self._estimate, first_row)
-        if not self.keep_empty_features:
-            filled = filled[:, self.preprocessing_.modelled]
-        if self.add_indicator:
-            filled = np.hstack([filled, self.indicator_.transform(x)])
-        return filled
+    def _transformed(self, X: Any, x: np.ndarray, first_row: int = 0) -> Any:
+        return self._finished(X, x, self._fill(x, self._estimate, first_row))
 
     def sample(self, X: Any, n_draws: int = 10) -> np.ndarray:
         """Draw completed tables: multiple imputations, from the models in turn.
@@ -203,12 +199,16 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
             Observed cells are the same in every draw.
         """
         check_is_fitted(self)
-        return self._drawn(self._read(X), n_draws)
+        return self._drawn(X, self._read(X), n_draws)
 
-    def _drawn(self, x: np.ndarray, n_draws: int, first_row: int = 0) -> np.ndarray:
+    def _drawn(self, X: Any, x: np.ndarray, n_draws: int, first_row: int = 0) -> Any:
         check_number("n_draws", n_draws, at_least=1, whole=True)
         draws = partial(self._streamed(imputation.draws), n_draws=n_draws)
-        return self._fill(x, draws, first_row)
+        filled = self._fill(x, draws, first_row)
+        if self.schema_ is None:
+            return filled
+        tables = [self._as_given(X, draw) for draw in filled]
+        return tables if frames.is_frame(X) else np.stack(tables)
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
         """Give each missing cell an interval that holds its value with probability `coverage`.
@@ -232,6 +232,8 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
             self._read(X),
             lambda values, mask, **options: quantiles(values, mask, **options).movedim(-1, 0),
         )
+        if self.schema_ is not None:
+            ends = self.schema_.numbers(ends)
         return np.moveaxis(ends, 0, -1)
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -303,7 +305,7 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         shares = pd.Series(self.missing_share_, self._names()[self.preprocessing_.modelled])
         return diagnostics.summarise(
-            self.models_, shares, self.preprocessing_.mean, self.preprocessing_.std
+            self.models_, shares, self.preprocessing_.mean, self.preprocessing_.std, self._kinds()
         )
 
     def save(self, path: str | Path) -> None:
@@ -328,26 +330,6 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         """
         kinds = {kind.__name__: kind for kind in (NotMIWAEImputer, MIWAEImputer)}
         return storage.load(cls, kinds, path)
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the columns that `transform` returns."""
-        check_is_fitted(self)
-        if input_features is None:
-            input_features = getattr(
-                self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)]
-            )
-        names = np.asarray(input_features, dtype=object)
-        if len(names) != self.n_features_in_:
-            raise ValueError(
-                f"input_features should have length equal to number of features "
-                f"({self.n_features_in_}), got {len(names)}"
-            )
-        if not np.array_equal(names, getattr(self, "feature_names_in_", names)):
-            raise ValueError("input_features is not equal to feature_names_in_")
-        kept = names if self.keep_empty_features else names[self.preprocessing_.modelled]
-        if self.add_indicator:
-            kept = np.hstack([kept, self.indicator_.get_feature_names_out(names)])
-        return kept
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -380,52 +362,22 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         lookup("estimator", self.estimator, dict.fromkeys(ESTIMATORS))
         lookup("optimizer", self.optimizer, OPTIMIZERS)
         resolve("schedule", self.schedule, SCHEDULES)
-        resolve("mechanism", self._settings()["mechanism"], dict.fromkeys(MECHANISM_NAMES))
+        statements.check(self._settings()["mechanism"])
+        check_types(self.types)
         if len(self._candidates()) > 1 and not self.validation_fraction:
             raise ValueError(
                 "mechanism='auto' compares mechanisms on held-out rows: give validation_fraction "
                 "above 0, or name a mechanism"
             )
 
-    def _read(self, X: Any, reset: bool = False) -> np.ndarray:
-        """Validate a table into a float array with NaN where missing."""
-        if not reset:
-            check_is_fitted(self)
-        nan = is_nan(self.missing_values)
-        x = validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=FLOAT_DTYPES,
-            ensure_all_finite="allow-nan" if nan else True,
-            copy=True,
-        )
-        if not nan:
-            x[x == self.missing_values] = np.nan
-        return x
-
-    def _learn_columns(self, x: np.ndarray) -> None:
-        observation = resolve("observation", self.observation, OBSERVATIONS)
-        empty = np.isnan(x).all(axis=0)
-        if empty.all():
-            raise ValueError("every value is missing: there is nothing to learn from")
-        self.preprocessing_ = Standardiser(scale=observation is not Bernoulli).fit(x)
-        if empty.any():
-            names = self._names()[empty].tolist()
-            fate = "filled with 0" if self.keep_empty_features else "dropped"
-            warnings.warn(
-                f"nothing is observed in column(s) {names}, which are {fate}: leave them out",
-                UserWarning,
-                stacklevel=3,
-            )
-        if self.add_indicator:
-            self.indicator_ = MissingIndicator(error_on_new=False).fit(x)
-
     def _candidates(self) -> dict[str, Any]:
         """Mechanisms to compare, by name."""
         mechanism = self._settings()["mechanism"]
-        if mechanism == "auto":
-            return dict(CANDIDATES)
+        if statements.uses_auto(mechanism):
+            return {
+                name: statements.with_candidate(mechanism, candidate)
+                for name, candidate in CANDIDATES.items()
+            }
         return {mechanism if isinstance(mechanism, str) else "given": mechanism}
 
     def _settings(self) -> dict[str, Any]:
@@ -440,7 +392,8 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
     def _build(self, name: str) -> LatentVariableModel:
         mechanism = self._candidates()[name]
         settings = {**self._settings(), "mechanism": mechanism}
-        return build_model(settings, self.preprocessing_, torch.as_tensor(self.missing_share_))
+        share = torch.as_tensor(self.missing_share_)
+        return build_model(settings, self.preprocessing_, share, self._described(mechanism))
 
     def _train_all(
         self, name: str, members: Sequence[int], values: Tensor, mask: Tensor
@@ -501,36 +454,13 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
             return resampling.bootstrap(n_rows, self.validation_fraction, self.seed_ + index)
         return resampling.split(n_rows, self.validation_fraction, self.seed_)
 
-    def _to_model(self, x: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return zero-filled values and mask of rows for a fitted model."""
-        values, mask = self.preprocessing_.to_model(x)
-        self._check_support(self.model_.observation, values, mask)
-        return values, mask
-
-    def _check_support(self, observation: Observation, values: Tensor, mask: Tensor) -> None:
-        supported = observation.supports(values.to(self.device_)).cpu()
-        outside = (mask.bool().cpu() & ~supported).any(0).numpy()
-        if outside.any():
-            names = self._names()[self.preprocessing_.modelled][outside].tolist()
-            raise ValueError(
-                f"observation={self.observation!r} takes {observation.support}, and column(s) "
-                f"{names} hold others: choose another observation, or mend the values"
-            )
-
-    def _names(self) -> np.ndarray:
-        """Names of the columns, or their numbers."""
-        return getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
-
     def _missing_curves(self, column: str | int, values: Any) -> np.ndarray:
         """Learned probabilities ``(number of models, V)``; see `missing_probability`."""
+        scaled = torch.as_tensor(self._encoded(column, values)).to(torch.get_default_dtype())
         names = self._names()[self.preprocessing_.modelled].tolist()
-        if column not in names:
-            raise ValueError(f"column must be one of {names}; got {column!r}")
-        index = names.index(column)
-        mean, std = self.preprocessing_.mean[index], self.preprocessing_.std[index]
-        scaled = torch.as_tensor((np.asarray(values, dtype=float) - mean) / std)
-        scaled = scaled.to(torch.get_default_dtype())
-        return diagnostics.missing_curve(self.models_, len(names), index, scaled).numpy()
+        return diagnostics.missing_curve(
+            self.models_, len(names), names.index(column), scaled
+        ).numpy()
 
     def _streamed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Bind the model and the settings of imputation to one of its functions."""
@@ -543,11 +473,22 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         )
 
     def _estimate(self, values: Tensor, mask: Tensor, **options: Any) -> Tensor:
-        if self.estimator == "median":
-            quantiles = self._streamed(imputation.quantiles)
-            return quantiles(values, mask, levels=[0.5], **options).squeeze(-1)
+        estimator = "conditional-mean" if self.estimator == "median" else self.estimator
         mean = self._streamed(imputation.conditional_mean)
-        return mean(values, mask, estimator=self.estimator, **options)
+        unordered = torch.tensor([kind.unordered for kind in self._kinds()])
+        if self.estimator != "median" or unordered.any():
+            settled = self._settled(mean(values, mask, estimator=estimator, **options))
+        if self.estimator != "median":
+            return settled
+        quantiles = self._streamed(imputation.quantiles)
+        medians: Tensor = quantiles(values, mask, levels=[0.5], **options).squeeze(-1)
+        # Of categories without an order, the most probable.
+        return torch.where(unordered, settled, medians) if unordered.any() else medians
+
+    def _settled(self, expected: Tensor) -> Tensor:
+        """Return one value per cell for what is expected of it."""
+        observation = self.model_.observation
+        return observation.settle(expected.to(self.device_)).cpu()
 
     def _fill(
         self, x: np.ndarray, estimate: Callable[..., Tensor], first_row: int = 0
@@ -584,7 +525,7 @@ class LatentVariableImputer(TransformerMixin, BaseEstimator):
         estimated = estimate(values[holes], mask[holes])
         completed = values.expand(*estimated.shape[:-2], *values.shape).clone()
         completed[..., holes, :] = estimated
-        return self.preprocessing_.fill(x, completed)
+        return self._from_model(x, completed)
 
 
 class NotMIWAEImputer(LatentVariableImputer):
@@ -716,7 +657,7 @@ class NotMIWAEImputer(LatentVariableImputer):
 
     def __init__(
         self,
-        mechanism: str | Callable[[int], Mechanism] = "auto",
+        mechanism: str | Callable[[int], Mechanism] | Mapping[Any, Any] = "auto",
         *,
         sign: float | Sequence[float] = 1.0,
         integrate: str = "auto",
@@ -724,6 +665,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         scale: str = "column",
         scale_floor: float = SCALE_FLOOR,
         bounds: Sequence[Any] | None = None,
+        types: Mapping[Any, Any] | None = None,
         encoder: str | Callable[..., torch.nn.Module] = "product-of-experts",
         decoder: str | Callable[..., torch.nn.Module] = "linear+mlp",
         n_latent: int | None = None,
@@ -760,6 +702,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         self.scale = scale
         self.scale_floor = scale_floor
         self.bounds = bounds
+        self.types = types
         self.encoder = encoder
         self.decoder = decoder
         self.n_latent = n_latent
@@ -809,6 +752,7 @@ class MIWAEImputer(LatentVariableImputer):
         scale: str = "column",
         scale_floor: float = SCALE_FLOOR,
         bounds: Sequence[Any] | None = None,
+        types: Mapping[Any, Any] | None = None,
         encoder: str | Callable[..., torch.nn.Module] = "product-of-experts",
         decoder: str | Callable[..., torch.nn.Module] = "linear+mlp",
         n_latent: int | None = None,
@@ -841,6 +785,7 @@ class MIWAEImputer(LatentVariableImputer):
         self.scale = scale
         self.scale_floor = scale_floor
         self.bounds = bounds
+        self.types = types
         self.encoder = encoder
         self.decoder = decoder
         self.n_latent = n_latent
@@ -868,8 +813,3 @@ class MIWAEImputer(LatentVariableImputer):
         self.random_state = random_state
         self.verbose = verbose
         self.checkpoint = checkpoint
-
-
-def is_nan(value: Any) -> bool:
-    """Whether a stand-in for missing values is NaN."""
-    return isinstance(value, float) and np.isnan(value)

@@ -149,9 +149,14 @@ class Discretised:
         self.log_normaliser = self.log_weights.logsumexp(0)
 
     @property
+    def probabilities(self) -> Tensor:
+        """Share of each node ``(Q, ..., D)``; of enumerated values, P(x | z, s=0)."""
+        return self.log_weights.softmax(0)
+
+    @property
     def mean(self) -> Tensor:
         """E[x | z, s=0]."""
-        return (self.log_weights.softmax(0) * self.nodes).sum(0)
+        return (self.probabilities * self.nodes).sum(0)
 
     def sample(self) -> Tensor:
         """Choose a node by its tilted weight, then a value between its neighbours' midpoints."""

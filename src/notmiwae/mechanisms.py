@@ -7,6 +7,7 @@ a *score* η(x) per cell and a link, with p(missing) = Φ(η) (probit) or 1/(1 +
     self-masking-known    η_j = ±|a_j| x_j + c_j     the sign is given
     self-masking-quadratic  η_j = q_j x_j² + a_j x_j + c_j
     self-masking-spline   η_j = a_j x_j + Σ_b w_jb |x_j - κ_b| + c_j
+    of categories         η_j = w_jk + c_j for x_j of category k
     linear                η = A x + c                "agnostic" in Ipsen et al. (2021)
     nonlinear             η = mlp(x)
 
@@ -104,15 +105,25 @@ class ColumnwiseMechanism(FactorisedMechanism):
     def forward(self, x: Tensor) -> Distribution:
         return self.link(self.shape(x) * self.learns + self.offset(x))
 
+    def given(self, x: Tensor, offset: Tensor) -> Distribution:
+        """Return p(s | x) where something else adds `offset` to the scores."""
+        return self.link(self.shape(x) * self.learns + self.intercept + offset)
+
     def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
         """By quadrature over the observation's nodes, in the columns that have a shape."""
         offset = self.offset(x)
         columns = self.learns.nonzero().squeeze(-1)
         narrowed = observation.narrow(distribution, columns)
-        nodes, log_weights = observation.nodes(narrowed)
-        score = self.shape(nodes, columns) + offset[..., columns]
-        shaped = Discretised(nodes, log_weights, self.log_missing(score), observation.continuous)
+        shaped = self.integrate(observation, narrowed, offset[..., columns], columns)
         return Spliced(columns, shaped, Untilted(distribution, self.log_missing(offset)))
+
+    def integrate(
+        self, observation: Observation, distribution: Any, offset: Tensor, columns: Columns = ALL
+    ) -> MissingCells:
+        """Return p(x_j | z, s_j=0) in columns of these indices, with c_j and all else in offset."""
+        nodes, log_weights = observation.nodes(distribution)
+        log_missing = self.log_missing(self.shape(nodes, columns) + offset)
+        return Discretised(nodes, log_weights, log_missing, observation.continuous)
 
     def log_missing(self, score: Tensor) -> Tensor:
         """Log p(s=0) at a score."""
@@ -133,7 +144,12 @@ class AtRandom(ColumnwiseMechanism):
         return torch.zeros_like(x)
 
     def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
-        return Untilted(distribution, self.log_missing(self.offset(x)))
+        return self.integrate(observation, distribution, self.offset(x))
+
+    def integrate(
+        self, observation: Observation, distribution: Any, offset: Tensor, columns: Columns = ALL
+    ) -> MissingCells:
+        return Untilted(distribution, self.log_missing(offset))
 
 
 class SelfMasking(ColumnwiseMechanism):
@@ -165,9 +181,21 @@ class SelfMasking(ColumnwiseMechanism):
         return self.slope[columns] * x
 
     def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
-        if self.link is Probit and isinstance(distribution, Normal):
+        if self.closed_form and isinstance(distribution, Normal):
             return ProbitTilted(distribution, self.slope, self.offset(x))
         return super().tilt(observation, distribution, x)
+
+    @property
+    def closed_form(self) -> bool:
+        """Whether the integral with a Gaussian is known."""
+        return self.link is Probit
+
+    def integrate(
+        self, observation: Observation, distribution: Any, offset: Tensor, columns: Columns = ALL
+    ) -> MissingCells:
+        if self.closed_form and isinstance(distribution, Normal):
+            return ProbitTilted(distribution, self.slope[columns], offset)
+        return super().integrate(observation, distribution, offset, columns)
 
 
 NEARLY_FLAT = -3.0
@@ -255,8 +283,48 @@ class BentMechanism(SelfMasking):
     def shape(self, x: Tensor, columns: Columns = ALL) -> Tensor:
         return super().shape(x, columns) + self.bends(x, columns)
 
-    def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
-        return ColumnwiseMechanism.tilt(self, observation, distribution, x)
+    @property
+    def closed_form(self) -> bool:
+        return False
+
+
+class Levels(Penalised):
+    """w_{j, k} for a cell of category k, which start equal."""
+
+    strength = BENDING
+
+    def __init__(self, n_features: int, n_codes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(n_features, n_codes))
+
+    def forward(self, x: Tensor, columns: Columns = ALL) -> Tensor:
+        """Return the weights for categories ``(..., C)``, from 1 on, of these columns."""
+        weight = self.weight[columns]
+        n_codes = weight.shape[-1]
+        place = x.detach().round().clamp(1, n_codes).long() - 1
+        place = place + torch.arange(x.shape[-1], device=x.device) * n_codes
+        return weight.flatten()[place]
+
+
+class SelfMaskingCategories(ColumnwiseMechanism):
+    """f_j(k) = w_jk for each category k: some go missing more often than others.
+
+    Parameters
+    ----------
+    n_features, link, context
+        See `ColumnwiseMechanism`.
+    n_codes : int
+        The largest number of categories of a column.
+    """
+
+    def __init__(
+        self, n_features: int, *, n_codes: int = 4, link: str = "logit", context: bool = False
+    ) -> None:
+        super().__init__(n_features, link=link, context=context)
+        self.levels = Levels(n_features, n_codes)
+
+    def shape(self, x: Tensor, columns: Columns = ALL) -> Tensor:
+        return self.levels(x, columns)
 
 
 class SelfMaskingQuadratic(BentMechanism):

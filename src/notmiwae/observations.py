@@ -9,7 +9,7 @@ multiplies per column. Each also knows the nodes and weights of a one-dimensiona
 by which a missing cell is integrated out whatever the mechanism: a trapezoidal rule for the
 Gaussian, which converges as fast as Gauss-Hermite where the mechanism is smooth and is closer where
 it is a step, the same nodes as normal scores for the truncated normal, the rule in a sinh scale
-for Student's t (heavy tails), enumeration for the Bernoulli distribution.
+for Student's t (heavy tails), enumeration for binary values, categories, levels and counts.
 
 Scales are in the units that the model sees, which are standard deviations of the observed values
 of a column. A floor under every scale keeps the likelihood bounded where a column repeats a value.
@@ -17,8 +17,9 @@ of a column. A floor under every scale keeps the likelihood bounded where a colu
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,8 +35,10 @@ from notmiwae._special import (
     StackableStudentT,
     log_density,
     log_ndtr,
+    log_sigmoid,
     ndtri_exp,
 )
+from notmiwae.codes import Codes, Counts
 from notmiwae.validation import check_number, lookup
 
 Decoder = Callable[[int], nn.Module]
@@ -78,6 +81,14 @@ class Observation(nn.Module, ABC):
     def supports(self, x: Tensor) -> Tensor:
         """Return where values ``(N, D)`` lie within the support."""
         return torch.ones_like(x, dtype=torch.bool)
+
+    def settle(self, expected: Tensor) -> Tensor:
+        """Return one value per cell ``(..., D)`` for what is expected of it ``(..., E)``."""
+        return expected
+
+    def widen(self, mask: Tensor) -> Tensor:
+        """Return what is said of cells ``(..., D)`` for all that is expected of them."""
+        return mask
 
 
 class LocationScale(Observation):
@@ -230,6 +241,202 @@ class Bernoulli(Observation):
         return (x == 0) | (x == 1)
 
 
+class Coded(Observation):
+    """Families of whole numbers, which cells hold as ``(code - loc) / scale``.
+
+    Parameters
+    ----------
+    n_features, decoder
+        See `Observation`.
+    loc, scale : float or array of shape (D,)
+        See `notmiwae.codes`.
+    """
+
+    continuous = False
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(self, n_features: int, *, loc: Any, scale: Any) -> None:
+        super().__init__()
+        for name, value in {"loc": loc, "scale": scale}.items():
+            each = torch.as_tensor(value, dtype=torch.get_default_dtype()).expand(n_features)
+            self.register_buffer(name, each.clone(), persistent=False)
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Return what would be the code of each value ``(N, D)``, whole or not."""
+        return x * self.scale + self.loc
+
+    def narrow(self, distribution: Any, columns: Tensor) -> Any:
+        if isinstance(distribution, Codes):
+            logits = distribution.log_probabilities.index_select(-2, columns)
+            loc, scale = distribution.loc[columns], distribution.scale[columns]
+            return Codes(logits, loc, scale, distribution.nominal)
+        return super().narrow(distribution, columns)
+
+
+def counts_of(n_codes: int | Sequence[int], n_features: int) -> list[int]:
+    """Return the number of codes of each column, from one number or one each."""
+    given = [n_codes] * n_features if isinstance(n_codes, int) else list(n_codes)
+    if len(given) != n_features:
+        raise ValueError(f"there must be one number of codes per column; got {n_codes!r}")
+    for number in given:
+        check_number("number of codes", number, at_least=1, whole=True)
+    return given
+
+
+class Categorical(Coded):
+    """x ∈ {1, ..., C} with a probability each, and no order; see `notmiwae.codes`.
+
+    Parameters
+    ----------
+    n_features, decoder
+        See `Observation`.
+    n_codes : int or sequence of D ints
+        C, which may differ between columns.
+    """
+
+    support = "numbers of categories only, from 1 on"
+    absent: Tensor
+
+    def __init__(
+        self, n_features: int, decoder: Decoder, *, n_codes: int | Sequence[int] = 4
+    ) -> None:
+        super().__init__(n_features, loc=-1.0, scale=1.0)
+        counts = torch.tensor(counts_of(n_codes, n_features))
+        self.n_codes = int(counts.max())
+        absent = torch.arange(self.n_codes) >= counts.unsqueeze(-1)
+        self.register_buffer("absent", absent, persistent=False)
+        self.decoder = decoder(n_features * self.n_codes)
+
+    def forward(self, z: Tensor) -> Codes:
+        logits = self.decoder(z).unflatten(-1, self.absent.shape)
+        logits = logits.masked_fill(self.absent, -torch.inf)
+        return Codes(logits, self.loc, self.scale, nominal=True)
+
+    def nodes(self, distribution: Codes) -> tuple[Tensor, Tensor]:
+        return distribution.nodes()
+
+    def supports(self, x: Tensor) -> Tensor:
+        return (x == x.round()) & (x >= 1) & (x <= (~self.absent).sum(-1))
+
+    def settle(self, expected: Tensor) -> Tensor:
+        """Return the most probable category."""
+        return expected.unflatten(-1, self.absent.shape).argmax(-1).to(expected) + 1
+
+
+class Ordinal(Coded):
+    """Levels in an order: P(code ≤ k) = σ(θ_k - η(z)) with ascending thresholds θ per column.
+
+    Parameters
+    ----------
+    n_features, decoder, loc, scale
+        See `Coded`.
+    n_codes : int or sequence of D ints
+        Number of levels, which may differ between columns.
+    """
+
+    support = "whole numbers of levels only, from 0 on"
+    nearest, beyond = 1e-3, 1e4
+    last: Tensor
+
+    def __init__(
+        self,
+        n_features: int,
+        decoder: Decoder,
+        *,
+        n_codes: int | Sequence[int] = 4,
+        loc: Any = 0.0,
+        scale: Any = 1.0,
+    ) -> None:
+        super().__init__(n_features, loc=loc, scale=scale)
+        last = torch.tensor(counts_of(n_codes, n_features)) - 1
+        self.register_buffer("last", last.unsqueeze(-1), persistent=False)
+        n_steps = max(int(last.max()), 1)
+        self.first = nn.Parameter(-(last.unsqueeze(-1) - 1.0) / 2)
+        self.raw_steps = nn.Parameter(torch.full((n_features, n_steps - 1), 0.54))
+        self.decoder = decoder(n_features)
+
+    @property
+    def thresholds(self) -> Tensor:
+        """θ ``(D, C - 1)``; far away where a column has fewer levels."""
+        steps = softplus(self.raw_steps) + self.nearest
+        rising = torch.cat([self.first, steps], -1).cumsum(-1)
+        absent = torch.arange(rising.shape[-1], device=rising.device) >= self.last
+        return rising.masked_fill(absent, self.beyond)
+
+    def forward(self, z: Tensor) -> Codes:
+        thresholds = self.thresholds
+        ends = torch.full_like(thresholds[:, :1], self.beyond)
+        low = torch.cat([-ends, thresholds], -1)
+        high = torch.cat([thresholds, ends], -1)
+        score = self.decoder(z).unsqueeze(-1)
+        # σ(b) - σ(a) = σ(b) σ(-a) (1 - e^(a - b)), whose digits do not cancel.
+        gap = torch.log(-torch.expm1(-(high - low).clamp_min(self.nearest)))
+        logits = log_sigmoid(high - score) + log_sigmoid(score - low) + gap
+        absent = torch.arange(low.shape[-1], device=low.device) > self.last
+        return Codes(logits.masked_fill(absent, -torch.inf), self.loc, self.scale)
+
+    def nodes(self, distribution: Codes) -> tuple[Tensor, Tensor]:
+        return distribution.nodes()
+
+    def supports(self, x: Tensor) -> Tensor:
+        codes = self.codes(x)
+        near = (codes - codes.round()).abs() < 1e-2
+        return near & (codes > -0.5) & (codes < self.last.squeeze(-1) + 0.5)
+
+
+class Count(Coded):
+    """Counts 0, 1, 2, ...: negative binomial, whose limit is the Poisson distribution.
+
+    Parameters
+    ----------
+    n_features, decoder, loc, scale
+        See `Coded`.
+    centre : float or array of shape (D,)
+        Mean where the decoder says 0.
+    bound : int
+        Missing cells are summed out from 0 to this count.
+    """
+
+    support = "counts only: whole numbers from 0 on"
+    arguments = ("log_mean", "log_size", "loc", "scale")
+    log_centre: Tensor
+
+    def __init__(
+        self,
+        n_features: int,
+        decoder: Decoder,
+        *,
+        loc: Any = 0.0,
+        scale: Any = 1.0,
+        centre: Any = 1.0,
+        bound: int = 60,
+    ) -> None:
+        super().__init__(n_features, loc=loc, scale=scale)
+        middle = torch.as_tensor(centre, dtype=torch.get_default_dtype()).expand(n_features)
+        self.register_buffer("log_centre", middle.log(), persistent=False)
+        self.bound = bound
+        self.log_size = nn.Parameter(torch.ones(n_features))
+        self.decoder = decoder(n_features)
+
+    def forward(self, z: Tensor) -> Counts:
+        most = math.log(self.bound / 2)
+        log_mean = (self.log_centre + self.decoder(z)).clamp(-most - 5, most)
+        return Counts(log_mean, self.log_size.clamp(-4, 7), self.loc, self.scale)
+
+    def nodes(self, distribution: Counts) -> tuple[Tensor, Tensor]:
+        counts = torch.arange(self.bound + 1).to(distribution.loc).unsqueeze(-1)
+        values = (counts - distribution.loc) / distribution.scale
+        ones = [1] * (distribution.log_mean.dim() - 1)
+        values = values.reshape(-1, *ones, values.shape[-1])
+        log_weights = distribution.log_prob(values)
+        return values.expand(log_weights.shape), log_weights
+
+    def supports(self, x: Tensor) -> Tensor:
+        counts = self.codes(x)
+        return ((counts - counts.round()).abs() < 1e-2) & (counts > -0.5)
+
+
 class TruncatedNormalDistribution(Distribution):
     """N(loc, scale²) restricted to [low, high]; infinite bounds are allowed."""
 
@@ -308,4 +515,7 @@ OBSERVATIONS: dict[str, type[Observation]] = {
     "student-t": StudentT,
     "truncated-normal": TruncatedNormal,
     "bernoulli": Bernoulli,
+    "categorical": Categorical,
+    "ordinal": Ordinal,
+    "count": Count,
 }

@@ -14,11 +14,14 @@ from torch import Tensor
 from notmiwae import persistence
 from notmiwae.assembly import choose_device
 from notmiwae.preprocessing import Standardiser
+from notmiwae.schema import Schema
 from notmiwae.selection import Selection
 from notmiwae.training import History, seeded
 
 FILE = "imputer.json"
-SCALES = ("modelled", "mean", "std", "crowding")
+BY_COLUMN = ("mechanism", "types")
+"""Parameters that may be mappings from names of columns."""
+SCALES = ("modelled", "mean", "std", "crowding", "largest", "average")
 
 
 def save(imputer: Any, path: str | Path) -> None:
@@ -69,6 +72,9 @@ def load(expected: type, kinds: Mapping[str, type], path: str | Path) -> Any:
         parameters = meta["parameters"]
         if parameters["missing_values"] == "nan":
             parameters["missing_values"] = np.nan
+        for name in BY_COLUMN:
+            if isinstance(parameters.get(name), dict):
+                parameters[name] = dict(parameters[name]["by column"])
         imputer = kind(**parameters)
         _restore(imputer, tensors, meta["fitted"], path)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -81,8 +87,17 @@ def load(expected: type, kinds: Mapping[str, type], path: str | Path) -> Any:
 def parameters(imputer: Any) -> dict[str, Any]:
     """Parameters as a file can hold them."""
     result: dict[str, Any] = imputer.get_params(deep=False)
-    if factories := [name for name, value in result.items() if callable(value)]:
+    mappings = {name: result[name] for name in BY_COLUMN if isinstance(result.get(name), Mapping)}
+    given = result | {
+        f"{name} of {column!r}": value
+        for name, mapping in mappings.items()
+        for column, value in mapping.items()
+    }
+    if factories := [name for name, value in given.items() if callable(value)]:
         raise TypeError(f"{factories} are callables, which cannot be saved: use names instead")
+    for name, mapping in mappings.items():
+        # As pairs, since a key of JSON is a text, and a column may have a number for a name.
+        result[name] = {"by column": [list(pair) for pair in mapping.items()]}
     if not isinstance(result["random_state"], (int, type(None))):
         result["random_state"] = imputer.seed_
     return result
@@ -105,6 +120,7 @@ def _learned(imputer: Any) -> dict[str, Any]:
     return {
         "n_features_in": imputer.n_features_in_,
         "feature_names_in": getattr(imputer, "feature_names_in_", None),
+        "schema": imputer.schema_ and imputer.schema_.to_list(),
         "seed": imputer.seed_,
         "missing_share": imputer.missing_share_,
         "indicated": imputer.indicator_.features_ if imputer.add_indicator else None,
@@ -120,6 +136,7 @@ def _restore(
     imputer.missing_share_ = np.asarray(fitted["missing_share"], dtype=np.float32)
     if fitted["feature_names_in"] is not None:
         imputer.feature_names_in_ = np.asarray(fitted["feature_names_in"], dtype=object)
+    imputer.schema_ = fitted["schema"] and Schema.from_list(fitted["schema"])
     imputer.histories_ = [History(**history) for history in fitted["histories"]]
     imputer.selection_ = Selection(**fitted["selection"])
     imputer.preprocessing_ = Standardiser()
