@@ -27,6 +27,9 @@ OBSERVATION_MEANINGS = {
     "student-t": "the same with outliers",
     "truncated-normal": "numbers between --bounds",
     "bernoulli": "0 or 1",
+    "categorical": "categories, which numbers stand for, without an order",
+    "ordinal": "levels in an order, which numbers stand for",
+    "count": "counts: whole numbers from 0 on",
 }
 ESTIMATOR_MEANINGS = {
     "conditional-mean": "the average of what the value may have been",

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -57,7 +58,7 @@ class Layout(nn.Module):
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """Put the columns of all blocks in their order ``(..., D)``."""
-        shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+        shape = np.broadcast_shapes(*(part.shape[:-1] for part in parts))
         together = torch.cat([part.expand(*shape, part.shape[-1]) for part in parts], -1)
         return together.index_select(-1, self.order)
 
@@ -69,7 +70,7 @@ class Joined(Distribution):
 
     def __init__(self, parts: Sequence[Distribution], layout: Layout) -> None:
         self.parts, self.layout = parts, layout
-        leading = torch.broadcast_shapes(*(part.batch_shape[:-1] for part in parts))
+        leading = np.broadcast_shapes(*(part.batch_shape[:-1] for part in parts))
         super().__init__(torch.Size((*leading, len(layout.order))), validate_args=False)
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution
@@ -51,7 +52,7 @@ class Codes(Distribution):
         """Log probability of the code that is nearest to what a cell holds."""
         last = self.log_probabilities.shape[-1] - 1
         codes = (value * self.scale + self.loc).round().clamp(0, last).long()
-        shape = torch.broadcast_shapes(codes.shape, self.batch_shape)
+        shape = np.broadcast_shapes(codes.shape, self.batch_shape)
         table = self.log_probabilities.expand(*shape, -1)
         return table.gather(-1, codes.expand(shape).unsqueeze(-1)).squeeze(-1)
 

@@ -54,9 +54,10 @@ def _column(series: Any) -> pd.Series:
         return pd.Series(cells, dtype="float64")
     if kind == nw.Boolean:
         return pd.Series(cells, dtype="boolean")
-    if kind in (nw.Categorical, nw.Enum):
-        levels = series.cat.get_categories().to_list()
-        return pd.Series(pd.Categorical(cells, categories=levels))
+    if isinstance(kind, nw.Enum):
+        return pd.Series(pd.Categorical(cells, categories=list(kind.categories)))
+    if kind == nw.Categorical:
+        return pd.Series(pd.Categorical(cells))
     return pd.Series(cells, dtype=object)
 
 

@@ -82,7 +82,8 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         Parameters
         ----------
         X : array or DataFrame of shape (N, D)
-            Numbers, with `missing_values` where missing.
+            Numbers, with `missing_values` where missing; or a frame whose columns may hold labels,
+            truth values and counts as well, see `types`.
         y : ignored
 
         Returns
@@ -146,7 +147,9 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         Returns
         -------
         array of shape (N, D)
-            Or a DataFrame, see ``set_output``; indicators follow if ``add_indicator``.
+            Or a DataFrame, see ``set_output``; indicators follow if ``add_indicator``. A frame
+            whose columns are not all numbers comes back as it was, with its types, index and
+            categories, but for the holes.
         """
         return self._transformed(X, self._read(X))
 
@@ -195,8 +198,8 @@ class LatentVariableImputer(TransformerMixin, TableReader):
 
         Returns
         -------
-        array of shape (n_draws, N, D)
-            Observed cells are the same in every draw.
+        array of shape (n_draws, N, D), or list of frames
+            Observed cells are the same in every draw. Frames where not all columns are numbers.
         """
         check_is_fitted(self)
         return self._drawn(X, self._read(X), n_draws)
@@ -222,7 +225,7 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         Returns
         -------
         array of shape (N, D, 2)
-            Lower and upper ends; both equal the value where it is observed.
+            Lower and upper ends; both equal the value where it is observed. NaN for labels.
         """
         check_is_fitted(self)
         check_number("coverage", coverage, above=0, below=1)
@@ -280,7 +283,7 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         column : str or int
             Name or number.
         values : array of shape (V,)
-            In the table's units.
+            In the table's units, or labels.
 
         Returns
         -------
@@ -300,7 +303,8 @@ class LatentVariableImputer(TransformerMixin, TableReader):
             standard deviations below the mean of the observed values, at it, and above it;
             ``threshold``, the value at which it passes one half, and ``slope``, of the score per
             standard deviation, for mechanisms that have these; ``spread``, the largest standard
-            deviation of the three probabilities between the models of an ensemble.
+            deviation of the three probabilities between the models of an ensemble. For labels, the
+            finding names those that go missing most and least often.
         """
         check_is_fitted(self)
         shares = pd.Series(self.missing_share_, self._names()[self.preprocessing_.modelled])
@@ -537,7 +541,7 @@ class NotMIWAEImputer(LatentVariableImputer):
 
     Parameters
     ----------
-    mechanism : str or callable, default 'auto'
+    mechanism : str, callable or mapping, default 'auto'
         Why values are missing: 'auto' (whichever of 'at-random', 'self-masking', with and without
         what complete columns say of the mask, and 'self-masking-spline' explains held-out rows
         best; each is trained), 'at-random' (for other reasons than the value
@@ -545,7 +549,11 @@ class NotMIWAEImputer(LatentVariableImputer):
         threshold, data decide), 'self-masking-known' (on the side that `sign` gives),
         'self-masking-quadratic' (also in the tails or in the middle), 'self-masking-spline' (any
         shape), 'linear' or 'nonlinear' (whether a column is missing depends on all columns); or
-        ``n_features -> Mechanism``.
+        ``n_features -> Mechanism``. A mapping states it column by column, ``{"income":
+        "self-masking-known:+", "age": "ignorable", "*": "auto"}``, with '*' for the others; there,
+        'self-masking-known:+' and ':-' say the side, and 'below:0.5' or 'above:14' a detection
+        limit in the column's units, beyond which all values are missing and no others are. Of
+        categories without an order, any self-masking mechanism learns which go missing.
     sign : float or sequence of float, default 1
         For 'self-masking-known': +1 where high values go missing, -1 where low ones do; one for
         all columns, or one each.
@@ -562,6 +570,13 @@ class NotMIWAEImputer(LatentVariableImputer):
         of more than a quarter of what is observed has that share as its least scale.
     bounds : pair, optional
         Low and high for 'truncated-normal', numbers or one of each per column, in table units.
+    types : mapping, optional
+        What columns hold, by name (by number for an array; '*' for all that are not named):
+        'continuous', 'positive', 'bounded' or 'bounded:LOW,HIGH', 'binary', 'categorical',
+        'ordinal' or the labels from the lowest to the highest, 'count', or 'left-out'. What is not
+        given is inferred (`notmiwae.kinds.infer`), unless no type is given and all columns are
+        numbers: these are then continuous. Dates, and labels that hardly repeat, are left as they
+        are, with a warning. ``imputer.schema_`` says what each column was taken for.
     encoder : str or callable, default 'product-of-experts'
         'zero-fill' (as published), 'mask-concatenating', 'learnable-fill', 'permutation-invariant'
         or 'product-of-experts'; or
@@ -635,6 +650,8 @@ class NotMIWAEImputer(LatentVariableImputer):
         Which mechanism was chosen, and by how much.
     missing_share_ : array
         Share of missing values of each modelled column.
+    schema_ : Schema or None
+        What each column is; None if all are numbers and nothing else was said.
     n_features_in_ : int
     feature_names_in_ : array of str
         If the table had names.
