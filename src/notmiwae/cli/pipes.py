@@ -37,11 +37,19 @@ def piped(args: argparse.Namespace) -> Iterator[None]:
         try:
             yield
         except (UsageError, TableError) as error:
-            raise UsageError(named(args, str(error))) from error
+            raise UsageError(named(args, _located(args, error))) from error
         if args.to_pipe:
             with args.output.open("rb") as file:
                 shutil.copyfileobj(file, sys.stdout.buffer)
             sys.stdout.flush()
+
+
+def _located(args: argparse.Namespace, error: Exception) -> str:
+    """Name the table in what the library says of its contents, not of its file."""
+    about_table = isinstance(error, TableError) or isinstance(error.__cause__, ValueError)
+    if about_table and str(args.table) not in str(error):
+        return f"{args.table}: {error}"
+    return str(error)
 
 
 def named(args: argparse.Namespace, text: str) -> str:

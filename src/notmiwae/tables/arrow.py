@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from notmiwae.tables.column import Column, Floats, TableError, check_distinct
+from notmiwae.tables.column import Column, Floats, TableError, check_distinct, inexact
 from notmiwae.tables.quoting import quoted
 from notmiwae.tables.style import Style
 from notmiwae.tables.traits import EMPTY, Traits
@@ -36,6 +36,10 @@ class ArrowColumn(Column):
         """See `Column`."""
         if obstacle := self._obstacle():
             return Traits(obstacle, len(self.missing), int(self.missing.sum()))
+        try:
+            self._as_floats()
+        except TableError:
+            return Traits.of("", self.numbers, exact=False)
         return Traits.of("", self.numbers)
 
     def _obstacle(self) -> str:
@@ -75,10 +79,7 @@ class ArrowColumn(Column):
         try:
             return self.data.cast(pyarrow.float64())
         except pyarrow.ArrowInvalid:
-            raise TableError(
-                f"column {self.name!r} holds whole numbers beyond 2^53, which would not stay "
-                "exact beside filled values: leave it out by naming the other columns"
-            ) from None
+            raise inexact(self.name) from None
 
     def repeated(self, others: Sequence[Column]) -> ArrowColumn:
         pyarrow = pyarrow_or_advice()

@@ -89,6 +89,14 @@ class Column(ABC):
         return self.traits.n_missing > 0 and not np.isnan(values).any()
 
 
+def inexact(name: str) -> TableError:
+    """Return the error of a column that could not be filled without changing other cells."""
+    return TableError(
+        f"column {name!r} holds whole numbers beyond 2^53, which would not stay exact beside "
+        "filled values: leave it out by naming the other columns"
+    )
+
+
 def check_distinct(path: Path, names: Sequence[str]) -> None:
     """Raise a TableError if two columns have one name."""
     [(name, count)] = Counter(names).most_common(1)

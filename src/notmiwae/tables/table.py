@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from notmiwae.tables.arrow import ParquetWriter, pyarrow_or_advice, read_parquet
-from notmiwae.tables.column import Column, Floats, TableError
+from notmiwae.tables.column import Column, Floats, TableError, inexact
 from notmiwae.tables.style import Style
 from notmiwae.tables.text import CsvWriter, TextColumn, read_csv
 from notmiwae.tables.traits import Traits
@@ -191,18 +191,21 @@ def survey(batches: Iterable[Table], names: Sequence[str] = ()) -> dict[str, Tra
     ----------
     batches : iterable of Table
     names : sequence of str
-        Columns that have to be numeric.
+        Columns that are to be filled.
 
     Raises
     ------
     TableError
-        If one of `names` is not, in some batch.
+        If one of `names` cannot be, in some batch.
     """
     traits: dict[str, Traits] = {}
     for table in batches:
         table.numbers(names)
         for name, part in table.traits.items():
             traits[name] = traits[name] + part if name in traits else part
+    for name in names:
+        if traits[name].n_missing and not traits[name].exact:
+            raise inexact(name)
     return traits
 
 

@@ -29,6 +29,8 @@ class Traits:
         All that is observed are whole numbers, as texts.
     comma : bool
         Some number has a decimal comma.
+    exact : bool
+        All numbers stay what they are as double precision floats.
     """
 
     obstacle: str
@@ -38,6 +40,7 @@ class Traits:
     squares: float = 0.0
     whole: bool = False
     comma: bool = False
+    exact: bool = True
 
     @classmethod
     def of(cls, obstacle: str, numbers: NDArray[np.float64], **more: bool) -> Traits:
@@ -61,6 +64,7 @@ class Traits:
             squares,
             self.whole and other.whole,
             self.comma or other.comma,
+            self.exact and other.exact,
         )
 
     @property
