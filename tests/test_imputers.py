@@ -769,6 +769,19 @@ def test_training_that_diverges_says_what_to_do(encoder):
         imputer("linear", encoder=encoder, decoder="mlp", **settings).fit(table() * 1e3)
 
 
+@pytest.mark.parametrize("mechanism", ["self-masking-quadratic", "self-masking-spline"])
+def test_a_band_is_learned_with_its_edges(mechanism):
+    """Its value missing between -0.4 and 0.4, a column is filled from another much like it."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 1)) + 0.3 * rng.normal(size=(400, 2))
+    x[np.abs(x[:, 0]) < 0.4, 0] = np.nan
+    settings = {"max_steps": 250, "n_samples": 5, "validation_fraction": 0.2}
+    fitted = imputer(mechanism, **settings).fit(x)
+    inside, *outside = fitted.missing_probability(0, [0.0, -0.9, 0.9])
+    assert inside > 0.75
+    assert max(outside) < 0.25
+
+
 def shaped(kind, n_rows=600):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(n_rows, 1)) + 0.5 * rng.normal(size=(n_rows, 3))

@@ -6,6 +6,7 @@ import torch
 from notmiwae.mechanisms import (
     LINKS,
     MECHANISMS,
+    SHARPNESS,
     ColumnwiseMechanism,
     FactorisedMechanism,
     Linear,
@@ -233,9 +234,9 @@ def test_a_spline_is_the_sum_of_its_hinges():
     torch.manual_seed(0)
     mechanism = SelfMaskingSpline(3)
     hinges = mechanism.bends
-    torch.nn.init.normal_(hinges.weight)
+    torch.nn.init.normal_(hinges.weight, std=1 / SHARPNESS)
     x = torch.cat([4 * torch.randn(200, 3), hinges.knots.unsqueeze(-1).expand(-1, 3)])
-    expected = ((x.unsqueeze(-1) - hinges.knots).abs() * hinges.weight).sum(-1)
+    expected = SHARPNESS * ((x.unsqueeze(-1) - hinges.knots).abs() * hinges.weight).sum(-1)
     torch.testing.assert_close(hinges(x), expected, atol=1e-4, rtol=1e-4)
 
 

@@ -190,6 +190,7 @@ def run(
     tables: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
     n_epochs: int | None = None,
+    n_seeds: Mapping[str, int] | None = None,
     n_jobs: int | None = None,
     **settings: Any,
 ) -> Benchmark:
@@ -216,6 +217,8 @@ def run(
         Some names of `FITS`; by default, those of the preset.
     n_epochs : int, optional
         Of the report's training; by default, as the preset says.
+    n_seeds : mapping of str to int, optional
+        Seeds of some methods, where that is not what the preset says.
     n_jobs : int, optional
         Methods fitted side by side, in processes with one thread each; by default, one per core.
         Results do not depend on it.
@@ -240,13 +243,15 @@ def run(
     n_epochs = chosen.n_epochs if n_epochs is None else n_epochs
     check_number("n_epochs", n_epochs, at_least=1, whole=True)
     about = {table: describe(make_problem(table, n_columns)) for table in tables}
-    n_seeds = dict.fromkeys(FITS, chosen.n_seeds)
-    n_seeds |= dict.fromkeys(METHODS[ABLATION], chosen.n_ablation_seeds)
+    counts = dict.fromkeys(FITS, chosen.n_seeds)
+    counts |= dict.fromkeys(METHODS[ABLATION], chosen.n_ablation_seeds)
+    check_names("n_seeds", given := n_seeds or {}, FITS)
+    counts |= given
     cases = [
         Case(method, table, seed + i)
         for table in tables
         for method in check_names("methods", methods or chosen.methods[table], FITS)
-        for i in range(n_seeds[method])
+        for i in range(counts[method])
     ]
     effort = Effort(n_epochs, chosen.quick_baselines, settings)
     made_by = {"n_columns": n_columns, **effort._asdict()}
