@@ -16,12 +16,13 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from notmiwae import MIWAEImputer, NotMIWAEImputer
 from notmiwae.encoders import ENCODERS, MaskConcatenating
+from notmiwae.ensembles import Course, Trained
 from notmiwae.mechanisms import MECHANISMS, FactorisedMechanism, Linear, SelfMasking
 from notmiwae.mixing import BY_SCHEMA
 from notmiwae.networks import DECODERS
 from notmiwae.observations import OBSERVATIONS, Gaussian
 from notmiwae.selection import CANDIDATES
-from notmiwae.training import History, one_cycle, seeded
+from notmiwae.training import History, one_cycle
 
 SMALL = {
     "hidden": (8,),
@@ -843,7 +844,7 @@ def test_a_mechanism_of_ones_own_can_be_given():
 
 
 def test_rows_are_trained_on_or_held_out(monkeypatch):
-    from notmiwae import imputers
+    from notmiwae import ensembles
 
     seen = []
 
@@ -851,8 +852,8 @@ def test_rows_are_trained_on_or_held_out(monkeypatch):
         seen.append((x[rows[0]], validation[0][0]))
         return fit_together(models, x, mask, rows=rows, validation=validation, **settings)
 
-    fit_together = imputers.fit_together
-    monkeypatch.setattr(imputers, "fit_together", watched)
+    fit_together = ensembles.fit_together
+    monkeypatch.setattr(ensembles, "fit_together", watched)
     x = np.random.default_rng(0).normal(size=(60, 3))
     imputer(validation_fraction=0.3).fit(x)
     trained, held_out = (set(part[:, 0].tolist()) for part in seen[0])
@@ -864,17 +865,17 @@ def test_rows_are_trained_on_or_held_out(monkeypatch):
 def test_starts_differ_and_the_mechanism_waits_for_a_fifth_of_the_steps(monkeypatch):
     calls = []
 
-    def fake_fit(models, *, max_steps, seeds, **settings):
+    def fake_fit(models, x, mask, *, max_steps, seeds, **settings):
         [model], [seed] = models, seeds
         learns = all(parameter.requires_grad for parameter in model.mechanism.parameters())
         calls.append((max_steps, learns, seed, model.encoder.direction.detach().clone()))
         return [History([1], [0.0], [0.0], 1)]
 
-    monkeypatch.setattr("notmiwae.imputers.fit_together", fake_fit)
-    imputer("self-masking", n_models=2, max_steps=50).fit(table())
-    assert [call[:2] for call in calls] == [(10, False), (50, True)] * 2
+    monkeypatch.setattr("notmiwae.ensembles.fit_together", fake_fit)
+    imputer("self-masking-known", n_models=2, max_steps=50).fit(table())
+    assert [call[:2] for call in calls] == [(10, False)] * 2 + [(50, True)] * 2
     assert len({seed for _, _, seed, _ in calls}) == 2
-    assert not torch.equal(calls[0][3], calls[2][3])
+    assert not torch.equal(calls[0][3], calls[1][3])
 
 
 def test_models_that_took_a_wrong_turn_are_left_out(monkeypatch):
@@ -885,13 +886,12 @@ def test_models_that_took_a_wrong_turn_are_left_out(monkeypatch):
         "self-masking-spline": [0.43, 0.3, 0.2],
     }
 
-    def train(self, name, members, values, mask):
-        [index] = members
-        with seeded(index):
-            model = self._build(name)
-        return [(model, History([1], [0.0], [bounds[name][index]], 1))]
+    def train(self, members, start=None, settle=True):
+        [name] = self.build.args
+        histories = [History([1], [0.0], [bounds[name][index]], 1) for index in members]
+        return Trained([self.build() for _ in members], histories)
 
-    monkeypatch.setattr(NotMIWAEImputer, "_train", train)
+    monkeypatch.setattr(Course, "train", train)
     fitted = imputer("auto", n_models=3).fit(table())  # holes in two columns
     assert fitted.selection_.chosen == "self-masking"
     assert fitted.selection_.bounds == {name: max(of) for name, of in bounds.items()}
@@ -911,7 +911,7 @@ def test_weight_decay_is_by_default_a_prior_against_the_rows(monkeypatch, given,
         seen.append(weight_decay)
         return [History([1], [0.0], [0.0], 1)]
 
-    monkeypatch.setattr("notmiwae.imputers.fit_together", fake_fit)
+    monkeypatch.setattr("notmiwae.ensembles.fit_together", fake_fit)
     imputer(weight_decay=given).fit(table(n_rows=40))
     assert seen == [used] * 2  # with and without the mechanism
 

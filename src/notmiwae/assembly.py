@@ -125,8 +125,12 @@ def scale_floor(least: float, preprocessing: Standardiser) -> np.ndarray:
     A density rewards a spike at a value that many rows share, such as zero, by more than all the
     rest of the column can outweigh; and next to a spike, any missing value would do.
     """
-    crowding = preprocessing.crowding
-    return np.where(crowding >= CROWDED, np.maximum(crowding, least), least)
+    return np.where(crowded(preprocessing), np.maximum(preprocessing.crowding, least), least)
+
+
+def crowded(preprocessing: Standardiser) -> np.ndarray:
+    """Return which columns ``(D,)`` have a crowd at one value."""
+    return preprocessing.crowding >= CROWDED
 
 
 def standardised_bounds(bounds: Any, preprocessing: Standardiser) -> dict[str, np.ndarray]:

@@ -21,22 +21,21 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from notmiwae import diagnostics, frames, imputation, resampling, statements, storage
-from notmiwae.assembly import build_model, choose_device
+from notmiwae.assembly import build_model, choose_device, crowded
+from notmiwae.directions import undecided
+from notmiwae.ensembles import Course, Trained
 from notmiwae.mechanisms import MECHANISMS, Mechanism
 from notmiwae.model import LatentVariableModel
 from notmiwae.observations import SCALE_FLOOR, Observation
 from notmiwae.reading import TableReader, check_types, is_nan
 from notmiwae.selection import CANDIDATES, select
-from notmiwae.training import OPTIMIZERS, SCHEDULES, History, fit_together, seeded
+from notmiwae.training import OPTIMIZERS, SCHEDULES, History, seeded
 from notmiwae.validation import check_number, lookup, resolve
 
 Imputer = TypeVar("Imputer", bound="LatentVariableImputer")
 
 MECHANISM_NAMES = ["auto", *MECHANISMS]
 ESTIMATORS = [*imputation.MEANS, "median"]
-WARM_UP = 5
-"""The mechanism waits while the rest is trained for one step in so many."""
-
 TRIED = 2
 """So many models of a bootstrap ensemble choose the mechanism, before the others are trained."""
 
@@ -57,7 +56,6 @@ COUNTS = (
 )
 TRAINING = (
     "n_samples",
-    "max_steps",
     "batch_size",
     "learning_rate",
     "mechanism_rate",
@@ -105,27 +103,35 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         with seeded(self.seed_):
             example = self._build(next(iter(self._candidates())))
         self._check_support(example.to(self.device_).observation, values, mask)
-        candidates = list(self._candidates())
+        self._train_candidates(values, mask)
+        return self
+
+    def _train_candidates(self, values: Tensor, mask: Tensor) -> None:
+        """Train models with each mechanism, and keep those of the one that explains most."""
+        courses = {name: self._course(name, values, mask) for name in self._candidates()}
         first = range(self.n_models)
-        if self.bootstrap and len(candidates) > 1:
+        if self.bootstrap and len(courses) > 1:
             first = first[:TRIED]
-        trained = {name: self._train_all(name, first, values, mask) for name in candidates}
+        trained: dict[str, Trained] = {}
+        start, settled = None, False
+        for name, course in courses.items():
+            found = course.train(first, start, settle=not settled)
+            # What was found of directions serves the mechanisms that come after.
+            start = start if found.start is None else found.start
+            settled = settled or undecided(found.models[0])
+            trained[name] = found
         # Bounds on rows of their own differ by these rows, too: it is their mean that counts.
         best: Callable[..., float] = np.mean if self.bootstrap else max
-        bounds = {
-            name: float(best([history.held_out_bound for _, history in runs]))
-            for name, runs in trained.items()
-        }
+        bounds = {name: float(best(found.bounds)) for name, found in trained.items()}
         self.selection_ = select(bounds, n_columns=int((mask == 0).any(0).sum()))
-        chosen = self.selection_.chosen
-        runs = trained[chosen] + self._train_all(
-            chosen, range(len(first), self.n_models), values, mask
-        )
+        chosen = trained[self.selection_.chosen]
+        others = range(len(first), self.n_models)
+        rest = courses[self.selection_.chosen].train(others, start, settle=False)
+        runs = zip(chosen.models + rest.models, chosen.histories + rest.histories, strict=True)
         kept = [
             run for run in runs if self.bootstrap or self.selection_.keeps(run[1].held_out_bound)
         ]
         self.models_, self.histories_ = map(list, zip(*kept, strict=True))
-        return self
 
     @property
     def model_(self) -> LatentVariableModel:
@@ -399,55 +405,27 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         share = torch.as_tensor(self.missing_share_)
         return build_model(settings, self.preprocessing_, share, self._described(mechanism))
 
-    def _train_all(
-        self, name: str, members: Sequence[int], values: Tensor, mask: Tensor
-    ) -> list[tuple[LatentVariableModel, History]]:
-        """Train the models of these numbers: side by side where each has rows of its own."""
-        if not self.bootstrap:
-            return [self._train(name, [index], values, mask)[0] for index in members]
-        try:
-            return self._train(name, members, values, mask) if members else []
-        except RuntimeError as error:
-            if "vmap" not in str(error):
-                raise
-            # A part that was given as a callable does what cannot be stacked.
-            return [self._train(name, [index], values, mask)[0] for index in members]
-
-    def _train(
-        self, name: str, members: Sequence[int], values: Tensor, mask: Tensor
-    ) -> list[tuple[LatentVariableModel, History]]:
-        """Train models; the number of each gives it a start and noise of its own."""
-        seeds = [self.seed_ + index for index in members]
-        rows = [self._rows(index, len(values)) for index in members]
-        held_out = [(values[part.held_out], mask[part.held_out]) for part in rows]
+    def _course(self, name: str, values: Tensor, mask: Tensor) -> Course:
+        """Say how the models of a mechanism are trained."""
         settings = self._settings()
-        numbers = f"{members[0] + 1} to {members[-1] + 1}" if len(members) > 1 else members[0] + 1
-        train: Callable[..., list[History]] = partial(
-            fit_together,
-            x=values,
+        return Course(
+            build=partial(self._build, name),
+            values=values,
             mask=mask,
-            seeds=seeds,
-            rows=torch.stack([part.train for part in rows]).to(values.device),
-            validation=held_out if len(rows[0].held_out) else None,
-            progress=f"{name} {numbers}/{self.n_models}" if self.verbose else None,
-            **{
+            rows=partial(self._rows, n_rows=len(values)),
+            seed=self.seed_,
+            max_steps=self.max_steps,
+            settings={
                 "weight_decay": PRIOR_ROWS / len(values),
                 **{key: settings[key] for key in TRAINING if settings[key] is not None},
             },
+            turnable=np.flatnonzero(
+                (self.missing_share_ > 0) & ~crowded(self.preprocessing_)
+            ).tolist(),
+            side_by_side=self.bootstrap,
+            name=name if self.verbose else None,
+            checkpoint=self.checkpoint and str(Path(self.checkpoint) / name),
         )
-        models = []
-        for seed in seeds:
-            with seeded(seed):
-                models.append(self._build(name).to(self.device_))
-        # In which direction values go missing is decided early, and a wrong turn is seldom undone:
-        # so the rest is to know what a missing value would be before the mechanism learns from it.
-        for model in models:
-            model.mechanism.requires_grad_(False)
-        train(models, max_steps=max(1, self.max_steps // WARM_UP))
-        for model in models:
-            model.mechanism.requires_grad_(True)
-        file = self.checkpoint and Path(self.checkpoint) / f"{name}-{members[0]}.safetensors"
-        return list(zip(models, train(models, checkpoint=file), strict=True))
 
     def _rows(self, index: int, n_rows: int) -> resampling.Rows:
         """Rows of a model: its own bootstrap sample, or the same for all.

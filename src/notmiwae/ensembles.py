@@ -1,0 +1,216 @@
+"""How the models of an imputer are trained: each from a start of its own, then averaged.
+
+The mechanism *waits*: while the rest of a model learns as if values were missing at random, for
+one step in `WARM_UP`, it stays at its start, since what it would learn from a model that does not
+know yet what a missing value would be is seldom undone. Then everything learns. Then columns are
+tried the other way round (`notmiwae.directions`), until no turn pays; models that took another
+direction than the best one start once more from its lines.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from notmiwae import directions
+from notmiwae.model import LatentVariableModel
+from notmiwae.resampling import Rows
+from notmiwae.training import History, fit_together, seeded
+
+WARM_UP = 5
+"""The mechanism waits while the rest is trained for one step in so many."""
+
+TRIAL = 0.3
+"""Steps of a training that tries a column the other way round, as a share of `max_steps`."""
+
+ROUNDS = 3
+"""So many times are columns tried, at most."""
+
+
+class Trained(NamedTuple):
+    """The models of one mechanism.
+
+    Attributes
+    ----------
+    models : list of LatentVariableModel
+    histories : list of History
+    start : Tensor or None
+        Lines ``(2, D)`` from which the best one started, if columns had to be turned.
+    """
+
+    models: list[LatentVariableModel]
+    histories: list[History]
+    start: Tensor | None = None
+
+    @property
+    def bounds(self) -> list[float]:
+        """Held-out bounds; NaN without held-out rows."""
+        return [history.held_out_bound for history in self.histories]
+
+
+@dataclass(frozen=True)
+class Course:
+    """A table, and how the models of a mechanism are trained on it.
+
+    Attributes
+    ----------
+    build : callable
+        Makes a model.
+    values, mask : Tensor
+        Zero-filled values and mask ``(N, D)``, on the models' device.
+    rows : callable
+        From the number of a model to its rows.
+    seed : int
+        That of a model is this one plus its number.
+    max_steps : int
+    settings : mapping
+        Further arguments of `notmiwae.training.fit_together`.
+    turnable : sequence of int
+        Columns that are tried the other way round.
+    side_by_side : bool
+        Whether the models are trained side by side, or one after the other.
+    name : str, optional
+        What progress bars are called; none without.
+    checkpoint : path, optional
+        Beginning of the names of the files by which an interrupted training goes on.
+    """
+
+    build: Callable[[], LatentVariableModel]
+    values: Tensor
+    mask: Tensor
+    rows: Callable[[int], Rows]
+    seed: int
+    max_steps: int
+    settings: Mapping[str, Any]
+    turnable: Sequence[int] = ()
+    side_by_side: bool = False
+    name: str | None = None
+    checkpoint: str | None = None
+
+    def train(
+        self, members: Sequence[int], start: Tensor | None = None, settle: bool = True
+    ) -> Trained:
+        """Train the models of these numbers.
+
+        Parameters
+        ----------
+        members : sequence of int
+        start : Tensor, optional
+            Lines ``(2, D)`` from which self-masking starts whose directions are not given; without
+            them it starts without a direction.
+        settle : bool
+            Whether columns are tried the other way round.
+        """
+        waited = self._waited(members)
+        if not waited or not directions.undecided(waited[0]):
+            return self._learned(waited, members)
+        if start is not None:
+            waited = [directions.started(model, start) for model in waited]
+        if not settle:
+            return self._learned(waited, members)
+        return self._settled(waited, self._learned(copy.deepcopy(waited), members), members)
+
+    def _waited(self, members: Sequence[int]) -> list[LatentVariableModel]:
+        """Return models whose mechanism has not learned yet."""
+        models = []
+        for index in members:
+            with seeded(self.seed + index):
+                models.append(self.build().to(self.values.device))
+        for model in models:
+            model.mechanism.requires_grad_(False)
+        self._fit(models, members, self.side_by_side, max_steps=max(1, self.max_steps // WARM_UP))
+        for model in models:
+            model.mechanism.requires_grad_(True)
+        return models
+
+    def _learned(
+        self, models: list[LatentVariableModel], members: Sequence[int], stage: str = ""
+    ) -> Trained:
+        """Train all of the models to the end."""
+        return Trained(models, self._fit(models, members, self.side_by_side, stage=stage))
+
+    def _settled(
+        self, waited: Sequence[LatentVariableModel], trained: Trained, members: Sequence[int]
+    ) -> Trained:
+        """Turn columns for which that pays, and bring the models to agree on directions."""
+        best = int(np.argmax(trained.bounds))
+        models, histories, start = trained
+        learned = directions.lines(models[best])
+
+        def try_out(models: Sequence[LatentVariableModel]) -> None:
+            steps = max(1, round(TRIAL * self.max_steps))
+            same = [members[best]] * len(models)
+            self._fit(models, same, True, False, max_steps=steps, stage="directions")
+
+        def start_again(index: int, line: Tensor, stage: str) -> None:
+            again = [directions.started(waited[index], line)]
+            [models[index]], [histories[index]], _ = self._learned(again, [members[index]], stage)
+
+        for attempt in range(ROUNDS if len(self.turnable) else 0):
+            turned = directions.turn(
+                waited[best], learned, self.turnable, self.values, self.mask, try_out, self.seed
+            )
+            if turned.equal(learned):
+                break
+            start = turned
+            start_again(best, start, f"turned {attempt + 1}")
+            learned = directions.lines(models[best])
+        for index, model in enumerate(models):
+            if directions.disagree(directions.lines(model), learned):
+                start_again(index, learned if start is None else start, "again")
+        return Trained(models, histories, start)
+
+    def _fit(
+        self,
+        models: Sequence[LatentVariableModel],
+        members: Sequence[int],
+        together: bool,
+        watched: bool = True,
+        stage: str = "",
+        **options: Any,
+    ) -> list[History]:
+        """Train models, those of the same number on the same rows."""
+        if together and len(models) > 1:
+            try:
+                return self._fit_group(models, members, watched, stage, options)
+            except RuntimeError as error:
+                if "vmap" not in str(error):
+                    raise
+                # A part that was given as a callable does what cannot be stacked.
+        return [
+            self._fit_group([model], [index], watched, stage, options)[0]
+            for model, index in zip(models, members, strict=True)
+        ]
+
+    def _fit_group(
+        self,
+        models: Sequence[LatentVariableModel],
+        members: Sequence[int],
+        watched: bool,
+        stage: str,
+        options: Mapping[str, Any],
+    ) -> list[History]:
+        rows = [self.rows(index) for index in members]
+        held_out = [(self.values[part.held_out], self.mask[part.held_out]) for part in rows]
+        numbers = sorted({index + 1 for index in members})
+        label = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+        # Short trainings are done again rather than gone on with.
+        resumable = self.checkpoint is not None and not options
+        file = f"{self.checkpoint}-{members[0]}{stage and '-'}{stage}.safetensors"
+        return fit_together(
+            models,
+            self.values,
+            self.mask,
+            seeds=[self.seed + index for index in members],
+            rows=torch.stack([part.train for part in rows]).to(self.values.device),
+            validation=held_out if watched and len(rows[0].held_out) else None,
+            progress=self.name and " ".join(filter(None, [self.name, label, stage])),
+            checkpoint=file.replace(" ", "-") if resumable else None,
+            **{"max_steps": self.max_steps, **self.settings, **options},
+        )

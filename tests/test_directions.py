@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+import torch
+
+from notmiwae import NotMIWAEImputer, directions
+from notmiwae.ensembles import ROUNDS
+
+SETTINGS = {"max_steps": 250, "n_models": 1, "n_latent": 1, "hidden": (8,), "random_state": 0}
+
+
+def one_factor(n_rows=500, seed=0):
+    """Three columns that one factor moves; above its mean the first is missing."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n_rows, 1)) + 0.5 * rng.normal(size=(n_rows, 3))
+    holes = x.copy()
+    holes[x[:, 0] > 0, 0] = np.nan
+    return x, holes
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """A fitted imputer, and what it asked of `turn` and was answered: line in, line out."""
+    asked = []
+    turn = directions.turn
+
+    def watched(waited, learned, *rest):
+        asked.append((waited, learned, *rest, turn(waited, learned, *rest)))
+        return asked[-1][-1]
+
+    monkeypatch.setattr(directions, "turn", watched)
+    _, holes = one_factor()
+    return NotMIWAEImputer("self-masking", **SETTINGS).fit(holes), asked
+
+
+def test_a_right_direction_is_left_alone(settled):
+    imputer, [(_, learned, *_, answer)] = settled
+    assert answer.equal(learned)
+    assert imputer.model_.mechanism.slope[0] > 1
+
+
+def test_a_wrong_direction_is_turned_and_no_other_column_changes(settled):
+    _, [(waited, learned, columns, *rest, _)] = settled
+    wrong = directions.turned(learned, 0, *rest[:2])
+    assert wrong[0, 0] < 0
+    answer = directions.turn(waited, wrong, columns, *rest)
+    assert answer[0, 0] == directions.STEEPNESS
+    assert answer[:, 1:].equal(wrong[:, 1:])
+
+
+def test_a_turned_column_goes_missing_beyond_the_edge_of_what_is_seen():
+    values = torch.linspace(-1, 1, 101).unsqueeze(-1)
+    mask = torch.ones_like(values)
+    for slope in (-1.0, 1.0):
+        line = directions.turned(torch.tensor([[slope], [0.0]]), 0, values, mask)
+        threshold = -line[1, 0] / line[0, 0]
+        assert line[0, 0] * slope < 0
+        assert threshold == pytest.approx(-slope * 0.8, abs=0.02)
+
+
+def test_an_imputer_that_starts_out_wrong_ends_right(monkeypatch):
+    x, holes = one_factor()
+    learned = directions.lines
+    wrong = iter([True])
+
+    def misled(model):
+        line = learned(model)
+        return torch.stack([-line[0].abs(), line[1]]) if next(wrong, False) else line
+
+    monkeypatch.setattr(directions, "lines", misled)
+    imputer = NotMIWAEImputer("self-masking", **SETTINGS).fit(holes)
+    assert imputer.model_.mechanism.slope[0] > 1
+    hidden = np.isnan(holes)
+    assert np.sqrt(np.mean((imputer.transform(holes) - x)[hidden] ** 2)) < 0.7
+
+
+@pytest.mark.parametrize("mechanism", ["self-masking-known", "at-random", "linear"])
+def test_nothing_is_tried_where_no_direction_is_open(mechanism, monkeypatch):
+    monkeypatch.setattr(directions, "turn", lambda *_: pytest.fail("tried"))
+    NotMIWAEImputer(mechanism, **{**SETTINGS, "max_steps": 10}).fit(one_factor()[1])
+
+
+def test_a_crowded_column_is_not_tried(monkeypatch):
+    _, holes = one_factor()
+    seen = np.flatnonzero(~np.isnan(holes[:, 0]))
+    holes[seen[::2], 0] = -1.0
+    monkeypatch.setattr(directions, "turn", lambda *_: pytest.fail("tried"))
+    NotMIWAEImputer("self-masking", **{**SETTINGS, "max_steps": 10}).fit(holes)
+
+
+def test_models_that_took_another_direction_start_again(monkeypatch):
+    _, holes = one_factor()
+    starts = []
+    started = directions.started
+    monkeypatch.setattr(directions, "turn", lambda waited, learned, *_: learned)
+    monkeypatch.setattr(directions, "disagree", lambda one, other: not one.equal(other))
+    monkeypatch.setattr(
+        directions, "started", lambda model, line: starts.append(line) or started(model, line)
+    )
+    settings = {**SETTINGS, "max_steps": 20, "n_models": 3}
+    imputer = NotMIWAEImputer("self-masking", **settings).fit(holes)
+    assert len(starts) == 2
+    assert len(imputer.models_) <= 3
+
+
+def test_slopes_disagree_when_opposite_and_not_both_small():
+    def line(*slopes):
+        return torch.tensor([slopes, [0.0] * len(slopes)])
+
+    assert directions.disagree(line(2.0, 1.0), line(-2.0, 1.0))
+    assert not directions.disagree(line(0.2, 1.0), line(-0.2, 3.0))
+
+
+def test_trials_end(monkeypatch):
+    calls = []
+
+    def restless(waited, learned, *_):
+        calls.append(learned)
+        return learned + 1
+
+    monkeypatch.setattr(directions, "turn", restless)
+    NotMIWAEImputer("self-masking", **{**SETTINGS, "max_steps": 10}).fit(one_factor()[1])
+    assert len(calls) == ROUNDS
