@@ -865,7 +865,7 @@ def test_rows_are_trained_on_or_held_out(monkeypatch):
 def test_starts_differ_and_the_mechanism_waits_for_a_fifth_of_the_steps(monkeypatch):
     calls = []
 
-    def fake_fit(models, x, mask, *, max_steps, seeds, **settings):
+    def fake_fit(models, *, max_steps, seeds, **settings):
         [model], [seed] = models, seeds
         learns = all(parameter.requires_grad for parameter in model.mechanism.parameters())
         calls.append((max_steps, learns, seed, model.encoder.direction.detach().clone()))
@@ -913,7 +913,7 @@ def test_weight_decay_is_by_default_a_prior_against_the_rows(monkeypatch, given,
 
     monkeypatch.setattr("notmiwae.ensembles.fit_together", fake_fit)
     imputer(weight_decay=given).fit(table(n_rows=40))
-    assert seen == [used] * 2  # with and without the mechanism
+    assert set(seen) == {used}
 
 
 @pytest.mark.parametrize("scale", ["column", "network", "shared"])

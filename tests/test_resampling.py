@@ -57,11 +57,11 @@ def rows_seen(monkeypatch, mechanism="self-masking", **settings):
     seen = []
 
     def fake_fit(models, *, x, rows, validation, max_steps, **others):
-        if max_steps > 1:  # not the steps in which the mechanism waits
+        if max_steps == SMALL["max_steps"]:  # not while it waits, nor while directions are tried
             seen.extend((x[index], pair[0]) for index, pair in zip(rows, validation, strict=True))
         return [History([1], [0.0], [-1.0 - len(seen) - i], 1) for i in range(len(models))]
 
-    monkeypatch.setattr("notmiwae.imputers.fit_together", fake_fit)
+    monkeypatch.setattr("notmiwae.ensembles.fit_together", fake_fit)
     fitted = NotMIWAEImputer(mechanism, **{**SMALL, **settings}).fit(table())
     return fitted, seen
 

@@ -205,8 +205,8 @@ class Course:
         file = f"{self.checkpoint}-{members[0]}{stage and '-'}{stage}.safetensors"
         return fit_together(
             models,
-            self.values,
-            self.mask,
+            x=self.values,
+            mask=self.mask,
             seeds=[self.seed + index for index in members],
             rows=torch.stack([part.train for part in rows]).to(self.values.device),
             validation=held_out if watched and len(rows[0].held_out) else None,
