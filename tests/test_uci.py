@@ -14,6 +14,7 @@ pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
 from notmiwae import cli
+from notmiwae.cli import reproduce
 from notmiwae.experiments import STUDIES, uci
 from notmiwae.experiments.baselines import BASELINES
 from notmiwae.experiments.benchmark import Benchmark
@@ -325,7 +326,7 @@ class TestCommandLine:
             asked.update(others, datasets=datasets)
             return SimpleNamespace(table=lambda: "the table")
 
-        monkeypatch.setattr(cli, "_studies", lambda: {"trial": study})
+        monkeypatch.setattr(reproduce, "find_studies", lambda: {"trial": study})
         command = ["reproduce", "trial", "--output", str(tmp_path), "--datasets", "red,white"]
         assert cli.main(command) == 0
         assert asked["datasets"] == ["red", "white"]
