@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from notmiwae import MIWAEImputer, NotMIWAEImputer
+from notmiwae import NotMIWAEImputer
 
 N_DRAWS = 10
 DONORS = 5
@@ -45,17 +45,9 @@ def mice(holes: pd.DataFrame, seed: int) -> list[pd.DataFrame]:
     return tables
 
 
-def miwae(holes: pd.DataFrame, seed: int) -> list[pd.DataFrame]:
-    """MIWAE, a bootstrap ensemble: incomes are missing at random."""
-    return _drawn(MIWAEImputer(**SMALL, random_state=seed), holes)
-
-
 def not_miwae(holes: pd.DataFrame, seed: int) -> list[pd.DataFrame]:
     """not-MIWAE, a bootstrap ensemble: incomes are missing by what they are, the data say how."""
-    return _drawn(NotMIWAEImputer("self-masking", **SMALL, random_state=seed), holes)
-
-
-def _drawn(imputer: Any, holes: pd.DataFrame) -> list[pd.DataFrame]:
+    imputer = NotMIWAEImputer("self-masking", **SMALL, random_state=seed)
     draws = imputer.fit(holes).sample(holes, N_DRAWS)
     return [pd.DataFrame(draw, columns=holes.columns) for draw in draws]
 
@@ -64,5 +56,4 @@ METHODS: dict[str, Callable[[pd.DataFrame, int], list[pd.DataFrame]]] = {
     "complete cases": complete_cases,
     "MICE": mice,
     "not-MIWAE self-masking": not_miwae,
-    "MIWAE": miwae,
 }
