@@ -87,27 +87,37 @@ def test_a_crowded_column_is_not_tried(monkeypatch):
     NotMIWAEImputer("self-masking", **{**SETTINGS, "max_steps": 10}).fit(holes)
 
 
-def test_models_that_took_another_direction_start_again(monkeypatch):
-    _, holes = one_factor()
+def test_further_models_start_from_the_lines_that_the_first_has_learned(monkeypatch):
     starts = []
     started = directions.started
     monkeypatch.setattr(directions, "turn", lambda waited, learned, *_: learned)
-    monkeypatch.setattr(directions, "disagree", lambda one, other: not one.equal(other))
     monkeypatch.setattr(
         directions, "started", lambda model, line: starts.append(line) or started(model, line)
     )
     settings = {**SETTINGS, "max_steps": 20, "n_models": 3}
-    imputer = NotMIWAEImputer("self-masking", **settings).fit(holes)
-    assert len(starts) == 2
-    assert len(imputer.models_) <= 3
+    imputer = NotMIWAEImputer("self-masking", **settings).fit(one_factor()[1])
+    first, second = starts
+    assert first.equal(second)
+    assert first.equal(directions.lines(imputer.model_))
 
 
-def test_slopes_disagree_when_opposite_and_not_both_small():
-    def line(*slopes):
-        return torch.tensor([slopes, [0.0] * len(slopes)])
+def test_only_one_mechanism_is_explored_and_what_it_found_serves_the_others(monkeypatch):
+    turns, starts = [], []
+    started = directions.started
 
-    assert directions.disagree(line(2.0, 1.0), line(-2.0, 1.0))
-    assert not directions.disagree(line(0.2, 1.0), line(-0.2, 3.0))
+    def once(waited, learned, *_):
+        turns.append(type(waited.mechanism).__name__)
+        return learned + 1 if len(turns) == 1 else learned
+
+    monkeypatch.setattr(directions, "turn", once)
+    monkeypatch.setattr(
+        directions, "started", lambda model, line: starts.append(line) or started(model, line)
+    )
+    settings = {**SETTINGS, "max_steps": 10, "n_models": 1}
+    NotMIWAEImputer("auto", **settings).fit(one_factor()[1])
+    assert turns == ["SelfMasking", "SelfMasking"]
+    assert len(starts) == 3  # the turned one, the same in context, the spline
+    assert all(start.equal(starts[0]) for start in starts)
 
 
 def test_trials_end(monkeypatch):

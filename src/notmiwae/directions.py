@@ -116,9 +116,3 @@ def started(waited: LatentVariableModel, start: Tensor) -> LatentVariableModel:
         model.mechanism.weight.copy_(start[0])
         model.mechanism.intercept.copy_(start[1])
     return model
-
-
-def disagree(one: Tensor, other: Tensor) -> bool:
-    """Whether two lines ``(2, D)`` have slopes of opposite signs that are not both small."""
-    opposite = one[0] * other[0] < 0
-    return bool((opposite & ((one[0] - other[0]).abs() > 1)).any())

@@ -2,9 +2,9 @@
 
 The mechanism *waits*: while the rest of a model learns as if values were missing at random, for
 one step in `WARM_UP`, it stays at its start, since what it would learn from a model that does not
-know yet what a missing value would be is seldom undone. Then everything learns. Then columns are
-tried the other way round (`notmiwae.directions`), until no turn pays; models that took another
-direction than the best one start once more from its lines.
+know yet what a missing value would be is seldom undone. Then everything learns. Then columns of the
+first model are tried the other way round (`notmiwae.directions`), until no turn pays. The other
+models start from the lines that it learned.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,24 +33,19 @@ ROUNDS = 3
 
 
 class Trained(NamedTuple):
-    """The models of one mechanism.
+    """Models of one mechanism.
 
     Attributes
     ----------
     models : list of LatentVariableModel
     histories : list of History
     start : Tensor or None
-        Lines ``(2, D)`` from which the best one started, if columns had to be turned.
+        Lines ``(2, D)`` from which they started, if columns had to be turned.
     """
 
     models: list[LatentVariableModel]
     histories: list[History]
     start: Tensor | None = None
-
-    @property
-    def bounds(self) -> list[float]:
-        """Held-out bounds; NaN without held-out rows."""
-        return [history.held_out_bound for history in self.histories]
 
 
 @dataclass(frozen=True)
@@ -93,9 +87,7 @@ class Course:
     name: str | None = None
     checkpoint: str | None = None
 
-    def train(
-        self, members: Sequence[int], start: Tensor | None = None, settle: bool = True
-    ) -> Trained:
+    def train(self, members: Sequence[int], start: Tensor | None = None) -> Trained:
         """Train the models of these numbers.
 
         Parameters
@@ -104,17 +96,36 @@ class Course:
         start : Tensor, optional
             Lines ``(2, D)`` from which self-masking starts whose directions are not given; without
             them it starts without a direction.
-        settle : bool
-            Whether columns are tried the other way round.
         """
         waited = self._waited(members)
-        if not waited or not directions.undecided(waited[0]):
-            return self._learned(waited, members)
-        if start is not None:
+        if start is not None and waited and directions.undecided(waited[0]):
             waited = [directions.started(model, start) for model in waited]
-        if not settle:
-            return self._learned(waited, members)
-        return self._settled(waited, self._learned(copy.deepcopy(waited), members), members)
+        return Trained(waited, self._fit(waited, members, self.side_by_side))
+
+    def explore(self, member: int) -> Trained:
+        """Train the model of this number, and turn columns for which that pays."""
+        [waited] = self._waited([member])
+        model = copy.deepcopy(waited)
+        found = Trained([model], self._fit([model], [member]))
+        if not directions.undecided(model) or not len(self.turnable):
+            return found
+
+        def try_out(models: Sequence[LatentVariableModel]) -> None:
+            steps = max(1, round(TRIAL * self.max_steps))
+            same = [member] * len(models)
+            self._fit(models, same, True, False, max_steps=steps, stage="directions")
+
+        for attempt in range(ROUNDS):
+            learned = directions.lines(found.models[0])
+            start = directions.turn(
+                waited, learned, self.turnable, self.values, self.mask, try_out, self.seed
+            )
+            if start.equal(learned):
+                break
+            again = [directions.started(waited, start)]
+            histories = self._fit(again, [member], stage=f"turned {attempt + 1}")
+            found = Trained(again, histories, start)
+        return found
 
     def _waited(self, members: Sequence[int]) -> list[LatentVariableModel]:
         """Return models whose mechanism has not learned yet."""
@@ -129,48 +140,11 @@ class Course:
             model.mechanism.requires_grad_(True)
         return models
 
-    def _learned(
-        self, models: list[LatentVariableModel], members: Sequence[int], stage: str = ""
-    ) -> Trained:
-        """Train all of the models to the end."""
-        return Trained(models, self._fit(models, members, self.side_by_side, stage=stage))
-
-    def _settled(
-        self, waited: Sequence[LatentVariableModel], trained: Trained, members: Sequence[int]
-    ) -> Trained:
-        """Turn columns for which that pays, and bring the models to agree on directions."""
-        best = int(np.argmax(trained.bounds))
-        models, histories, start = trained
-        learned = directions.lines(models[best])
-
-        def try_out(models: Sequence[LatentVariableModel]) -> None:
-            steps = max(1, round(TRIAL * self.max_steps))
-            same = [members[best]] * len(models)
-            self._fit(models, same, True, False, max_steps=steps, stage="directions")
-
-        def start_again(index: int, line: Tensor, stage: str) -> None:
-            again = [directions.started(waited[index], line)]
-            [models[index]], [histories[index]], _ = self._learned(again, [members[index]], stage)
-
-        for attempt in range(ROUNDS if len(self.turnable) else 0):
-            turned = directions.turn(
-                waited[best], learned, self.turnable, self.values, self.mask, try_out, self.seed
-            )
-            if turned.equal(learned):
-                break
-            start = turned
-            start_again(best, start, f"turned {attempt + 1}")
-            learned = directions.lines(models[best])
-        for index, model in enumerate(models):
-            if directions.disagree(directions.lines(model), learned):
-                start_again(index, learned if start is None else start, "again")
-        return Trained(models, histories, start)
-
     def _fit(
         self,
         models: Sequence[LatentVariableModel],
         members: Sequence[int],
-        together: bool,
+        together: bool = False,
         watched: bool = True,
         stage: str = "",
         **options: Any,

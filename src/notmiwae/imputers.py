@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from notmiwae import diagnostics, frames, imputation, resampling, statements, storage
 from notmiwae.assembly import build_model, choose_device, crowded
-from notmiwae.directions import undecided
+from notmiwae.directions import lines, undecided
 from notmiwae.ensembles import Course, Trained
 from notmiwae.mechanisms import MECHANISMS, Mechanism
 from notmiwae.model import LatentVariableModel
@@ -36,9 +36,6 @@ Imputer = TypeVar("Imputer", bound="LatentVariableImputer")
 
 MECHANISM_NAMES = ["auto", *MECHANISMS]
 ESTIMATORS = [*imputation.MEANS, "median"]
-TRIED = 2
-"""So many models of a bootstrap ensemble choose the mechanism, before the others are trained."""
-
 ROWS_PER_SEED = 4096
 """So many rows share a stream of noise, the next ones have another: batches of that many rows are
 imputed as the whole table is."""
@@ -109,27 +106,26 @@ class LatentVariableImputer(TransformerMixin, TableReader):
     def _train_candidates(self, values: Tensor, mask: Tensor) -> None:
         """Train models with each mechanism, and keep those of the one that explains most."""
         courses = {name: self._course(name, values, mask) for name in self._candidates()}
-        first = range(self.n_models)
-        if self.bootstrap and len(courses) > 1:
-            first = first[:TRIED]
-        trained: dict[str, Trained] = {}
+        first: dict[str, Trained] = {}
         start, settled = None, False
         for name, course in courses.items():
-            found = course.train(first, start, settle=not settled)
+            found = course.train([0], start) if settled else course.explore(0)
             # What was found of directions serves the mechanisms that come after.
-            start = start if found.start is None else found.start
             settled = settled or undecided(found.models[0])
-            trained[name] = found
-        # Bounds on rows of their own differ by these rows, too: it is their mean that counts.
-        best: Callable[..., float] = np.mean if self.bootstrap else max
-        bounds = {name: float(best(found.bounds)) for name, found in trained.items()}
+            start = start if found.start is None else found.start
+            first[name] = found
+        bounds = {name: found.histories[0].held_out_bound for name, found in first.items()}
         self.selection_ = select(bounds, n_columns=int((mask == 0).any(0).sum()))
-        chosen = trained[self.selection_.chosen]
-        others = range(len(first), self.n_models)
-        rest = courses[self.selection_.chosen].train(others, start, settle=False)
-        runs = zip(chosen.models + rest.models, chosen.histories + rest.histories, strict=True)
+        chosen = self.selection_.chosen
+        [model], histories, _ = first[chosen]
+        others = courses[chosen].train(
+            range(1, self.n_models), lines(model) if undecided(model) else None
+        )
+        # Bounds on rows of their own differ by these rows, too: there, all of the models count.
         kept = [
-            run for run in runs if self.bootstrap or self.selection_.keeps(run[1].held_out_bound)
+            run
+            for run in zip([model, *others.models], histories + others.histories, strict=True)
+            if self.bootstrap or self.selection_.keeps(run[1].held_out_bound)
         ]
         self.models_, self.histories_ = map(list, zip(*kept, strict=True))
 
@@ -586,9 +582,9 @@ class NotMIWAEImputer(LatentVariableImputer):
     validation_fraction : float, default 0.2
         Share of rows held out, to choose the weights that are kept and, for 'auto', the mechanism.
     n_models : int, default 2
-        Models that are trained with each mechanism, each from a start of its own, and averaged;
-        those whose held-out bound is far below the best one's are left out, since they took a
-        wrong turn.
+        Models that are trained, each from a start of its own, and averaged; those whose held-out
+        bound is far below the first one's are left out, since they took a wrong turn. 'auto'
+        compares mechanisms by the first.
     bootstrap : bool, default False
         Fit each model to its own bootstrap sample of the rows, and hold out of the rows that it
         leaves out up to `validation_fraction`. Draws of `sample`, which come from the models in
