@@ -216,3 +216,27 @@ def test_an_imputer_is_swept(by):
     assert table["estimate"].is_monotonic_increasing
     with pytest.warns(UserWarning, match="without bootstrap=True"):
         sensitivity_analysis(imputer.set_params(bootstrap=False), x, "income", sizes=[1], n_draws=4)
+
+
+@pytest.mark.parametrize("by", DEPARTURES)
+def test_columns_of_other_kinds_are_carried_along(by):
+    x = survey(60)
+    rng = np.random.default_rng(1)
+    x["city"] = pd.Categorical(rng.choice(["Oslo", "Rome"], 60))
+    x["visits"] = pd.array(rng.poisson(3, 60), "Int64")
+    x.loc[:8, ["city", "visits"]] = None
+    imputer = NotMIWAEImputer(
+        "self-masking", n_models=2, bootstrap=True, max_steps=5, hidden=(4,), n_impute_samples=20
+    ).fit(x)
+    kinds = []
+
+    def question(table):
+        kinds.append(table.dtypes)
+        return table["visits"].astype(float).mean(), 1.0
+
+    found = sensitivity_analysis(imputer, x, "visits", question, by=by, sizes=[1], n_draws=3)
+    assert found.table["estimate"].is_monotonic_increasing
+    assert kinds[0]["city"] == x["city"].dtype
+    assert kinds[0]["visits"].kind == "f"
+    with pytest.raises(ValueError, match="must hold numbers"):
+        sensitivity_analysis(imputer, x, "city")

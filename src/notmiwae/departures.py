@@ -17,7 +17,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from notmiwae.imputers import LatentVariableImputer
 
 Floats = NDArray[np.float64]
+Values = NDArray[Any]
+"""Numbers, or objects where some columns hold labels."""
 
 N_CANDIDATES = 50
 """Draws of which a steeper mechanism chooses one."""
@@ -53,7 +55,7 @@ class Departure(ABC):
     default: ClassVar[Sequence[float]]
 
     @abstractmethod
-    def apply(self, candidates: Floats, column: int, size: float, scale: float) -> Floats:
+    def apply(self, candidates: Values, column: int, size: float, scale: float) -> Values:
         """Return draws ``(M, n, D)`` from candidates ``(S, M, n, D)`` for rows with a hole in it.
 
         Parameters
@@ -72,9 +74,9 @@ class Delta(Departure):
     unit = "standard deviations"
     default = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 
-    def apply(self, candidates: Floats, column: int, size: float, scale: float) -> Floats:
+    def apply(self, candidates: Values, column: int, size: float, scale: float) -> Values:
         draws = candidates[0].copy()
-        draws[..., column] += size * scale
+        draws[..., column] = draws[..., column].astype(float) + size * scale
         return draws
 
 
@@ -85,8 +87,8 @@ class Slope(Departure):
     default = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
     n_candidates = N_CANDIDATES
 
-    def apply(self, candidates: Floats, column: int, size: float, scale: float) -> Floats:
-        score = size * candidates[..., column] / scale
+    def apply(self, candidates: Values, column: int, size: float, scale: float) -> Values:
+        score = size * candidates[..., column].astype(float) / scale
         # The same noise for every size, so that the curve is smooth.
         noise = np.random.default_rng(0).gumbel(size=score.shape)
         chosen = (score + noise).argmax(0)[None, ..., None]
@@ -107,6 +109,13 @@ class Slope(Departure):
 
 
 DEPARTURES: dict[str, type[Departure]] = {"delta": Delta, "slope": Slope}
+
+
+def stacked(draws: Any) -> Values:
+    """Return draws ``(M, n, D)`` as one array: of objects, if they are frames of several kinds."""
+    if isinstance(draws, np.ndarray):
+        return draws
+    return np.stack([table.to_numpy(dtype=object) for table in draws])
 
 
 class Tables:
@@ -134,14 +143,16 @@ class Tables:
         self.X, self.column, self.departure = X, column, departure
         self.scale = float(X[column].std())
         self.hole = X[column].isna().to_numpy()
-        self.plain = imputer.sample(X, n_draws)
+        self.plain = stacked(imputer.sample(X, n_draws))
         # Draws come from the models in turn: those of one table must come from one model.
         turns = -(-n_draws // len(imputer.models_)) * len(imputer.models_)
         rows = X[self.hole]
         blocks = (rows[i : i + ROWS_PER_SEED] for i in range(0, len(rows), ROWS_PER_SEED))
         self.candidates = [
             block.reshape(-1, turns, *block.shape[1:])[:, :n_draws]
-            for block in imputer.transform_batches(blocks, departure.n_candidates * turns)
+            for block in map(
+                stacked, imputer.transform_batches(blocks, departure.n_candidates * turns)
+            )
         ]
 
     def completed(self, size: float) -> Iterator[pd.DataFrame]:
@@ -152,7 +163,14 @@ class Tables:
         for plain, changed in zip(self.plain, chosen, strict=True):
             values = plain.copy()
             values[self.hole] = changed
-            yield pd.DataFrame(values, self.X.index, self.X.columns)
+            yield self._as_given(values)
+
+    def _as_given(self, values: Values) -> pd.DataFrame:
+        """Return a table whose columns are of the kinds that they had, but for the changed one."""
+        table = pd.DataFrame(values, self.X.index, self.X.columns)
+        if values.dtype != object:
+            return table
+        return table.astype({**self.X.dtypes, self.column: float})
 
     def mean_imputed(self, completed: Sequence[pd.DataFrame]) -> float:
         """Return the mean of what stands where the column is missing."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from notmiwae.departures import DEPARTURES, Departure, Tables
 from notmiwae.estimands import Estimand, read_estimand
@@ -162,6 +163,9 @@ def check_question(X: pd.DataFrame, column: str, question: Any) -> None:
     names = list(X.columns)
     if column not in names:
         raise ValueError(f"column must be one of {names}; got {column!r}")
+    kind = X[column].dtype
+    if not is_numeric_dtype(kind) or is_bool_dtype(kind):
+        raise ValueError(f"column {column!r} must hold numbers, to be shifted; got {kind}")
     if not X[column].isna().any():
         raise ValueError(f"column {column!r} has no missing value: nothing depends on any")
     if isinstance(question, Estimand):
