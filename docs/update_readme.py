@@ -87,12 +87,31 @@ def other_images(results: dict[str, Any]) -> list[str]:
     return lines[:-1]
 
 
+def intervals(results: dict[str, Any]) -> list[str]:
+    """Return the lines of the tables of coverage: methods by measure, for estimand and deletion."""
+    lines = []
+    for estimand, by in results["performance"].items():
+        for deletion, methods in by.items():
+            count = next(iter(methods.values()))["n_simulations"]
+            head = f"{estimand}, {deletion}, {count} surveys"
+            lines.append(f"| {head} | coverage | bias | spread | claimed | width |")
+            lines.append("|---" * 6 + "|")
+            for method, found in methods.items():
+                share = f"{found['coverage']:.1%} ± {found['coverage_error']:.1%}"
+                names = ("bias", "spread", "std_error", "width")
+                numbers = (f"{found[name]:.2f}".replace("-", "−") for name in names)
+                lines.append(f"| {method} | {share} | {' | '.join(numbers)} |")
+            lines.append("")
+    return lines[:-1]
+
+
 class Study(NamedTuple):
     """What a document says of a study, whose results are in the folder of its name or another."""
 
     about: str
     table: Callable[[dict[str, Any]], list[str]]
     folder: str = ""
+    over_seeds: str = ", mean ± standard deviation"
 
 
 STUDIES = {
@@ -129,14 +148,21 @@ STUDIES = {
         other_images,
         folder="cifar10",
     ),
+    "coverage": Study(
+        "Coverage of 95% intervals ± its standard error; bias of the estimates, their standard "
+        "deviation over surveys, the mean standard error that they claim, the mean width of the "
+        "intervals.",
+        intervals,
+        over_seeds="",
+    ),
 }
 
 
-def seeds(numbers: list[int]) -> str:
-    """Say which seeds there were."""
+def seeds(numbers: list[int], over_seeds: str) -> str:
+    """Say which seeds there were, and what is shown of several."""
     if len(numbers) == 1:
         return f"seed {numbers[0]}"
-    return f"seeds {numbers[0]} to {numbers[-1]}, mean ± standard deviation"
+    return f"seeds {numbers[0]} to {numbers[-1]}{over_seeds}"
 
 
 def section(name: str, study: Study) -> list[str]:
@@ -151,7 +177,7 @@ def section(name: str, study: Study) -> list[str]:
         "",
         *study.table(results),
         "",
-        f"`{run['command']}`; {seeds(run['seeds'])}; {run['cpu_count']} cores, "
+        f"`{run['command']}`; {seeds(run['seeds'], study.over_seeds)}; {run['cpu_count']} cores, "
         f"{run['duration_seconds'] / 60:.0f} minutes of fitting and imputing, on one of them each; "
         f"notmiwae {run['versions']['notmiwae']}, torch {run['versions']['torch']}.",
         "",
@@ -162,6 +188,7 @@ SHOWN = {
     ROOT / "README.md": ("breast", "uci", "cifar10"),
     ROOT / "docs" / "images.md": ("cifar10", "cifar10-parts"),
     ROOT / "docs" / "defaults.md": ("defaults",),
+    ROOT / "docs" / "coverage.md": ("coverage",),
 }
 
 

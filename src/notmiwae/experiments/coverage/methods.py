@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.impute import IterativeImputer
 
 from notmiwae import NotMIWAEImputer
 
@@ -45,6 +48,19 @@ def mice(holes: pd.DataFrame, seed: int) -> list[pd.DataFrame]:
     return tables
 
 
+def normal_mice(holes: pd.DataFrame, seed: int) -> list[pd.DataFrame]:
+    """Chained linear regressions with normal noise, each table's of a bootstrap sample."""
+    rng = np.random.default_rng(seed)
+    tables = []
+    for _ in range(N_DRAWS):
+        number = int(rng.integers(2**31))
+        chain = IterativeImputer(sample_posterior=True, max_iter=1, random_state=number)
+        sample = holes.iloc[rng.integers(len(holes), size=len(holes))]
+        chain.fit(sample)
+        tables.append(pd.DataFrame(chain.transform(holes), columns=holes.columns))
+    return tables
+
+
 def not_miwae(holes: pd.DataFrame, seed: int) -> list[pd.DataFrame]:
     """not-MIWAE, a bootstrap ensemble: incomes are missing by what they are, the data say how."""
     imputer = NotMIWAEImputer("self-masking", **SMALL, random_state=seed)
@@ -55,5 +71,6 @@ def not_miwae(holes: pd.DataFrame, seed: int) -> list[pd.DataFrame]:
 METHODS: dict[str, Callable[[pd.DataFrame, int], list[pd.DataFrame]]] = {
     "complete cases": complete_cases,
     "MICE": mice,
+    "MICE, normal model": normal_mice,
     "not-MIWAE self-masking": not_miwae,
 }
