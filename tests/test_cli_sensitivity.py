@@ -25,8 +25,8 @@ def test_the_result_is_on_stdout_and_in_the_files(capsys, tmp_path):
     files = ["--output", "sweep.csv", "--report", "sweep.html", "--reference", "41"]
     assert cli.main([*ASKED, *QUICK, *files]) == 0
     said = capsys.readouterr()
-    assert said.out.startswith("mean of income: ")
-    assert "going up" in said.out
+    assert said.out.startswith("The mean of income is ")
+    assert "\nUp " in said.out
     table = pd.read_csv("sweep.csv", index_col="delta")
     assert f"{table.loc[0.0, 'estimate']:.4g}" in said.out
     assert table["estimate"].is_monotonic_increasing

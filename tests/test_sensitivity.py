@@ -148,10 +148,12 @@ def test_a_jump_over_the_reference_tips_at_the_first_end():
 
 def test_it_says_in_words_what_it_found():
     text = str(sweep(low=[-3, -1, 1, 3, 5], high=[-1, 1, 3, 5, 7]))
-    assert "mean of income: 2, 95% interval 1 to 3" in text
-    assert "it is above 0" in text
-    assert "going down, until delta -0.5: then it is not told apart from 0" in text
-    assert "going up, to delta 2: the same" in text
+    assert text == (
+        "The mean of income is 2 (95% interval 1 to 3); complete cases alone say 1.\n"
+        "It is above 0.\n"
+        "Down from delta -0.5, it is not told apart from 0.\n"
+        "Up to delta 2, that stays so."
+    )
     assert "above" not in str(sweep(low=[1] * 5, high=[2] * 5, reference=None))
 
 

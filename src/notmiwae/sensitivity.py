@@ -102,7 +102,7 @@ def sensitivity_analysis(
     return Sweep(
         table,
         column=column,
-        estimand=str(question) if isinstance(question, Estimand) else "the estimate",
+        estimand=str(question) if isinstance(question, Estimand) else "estimate",
         by=by,
         reference=null if reference is None else reference,
         complete_cases=complete_cases(X, question),
@@ -264,7 +264,7 @@ class Sweep:
         """Return the table to be read: as text, and with conclusions if there is a reference."""
         names = ["shift", "mean_imputed", "estimate", "low", "high", "fmi"]
         shown = self.table[[name for name in names if name in self.table]]
-        shown = shown.map("{:.4g}".format)
+        shown = shown.map("{:.4g}".format).assign(fmi=self.table["fmi"].map("{:.2f}".format))
         return shown if self.reference is None else shown.join(self.conclusions())
 
     def _reference(self, given: float | None) -> float:
@@ -281,8 +281,9 @@ class Sweep:
     def _result(self) -> str:
         line = self.table.loc[0.0]
         return (
-            f"{self.estimand}: {line['estimate']:.4g}, {self.coverage:.0%} interval "
-            f"{line['low']:.4g} to {line['high']:.4g}; complete cases {self.complete_cases:.4g}"
+            f"The {self.estimand} is {line['estimate']:.4g} ({self.coverage:.0%} interval "
+            f"{line['low']:.4g} to {line['high']:.4g}); complete cases alone say "
+            f"{self.complete_cases:.4g}."
         )
 
     def _tipping(self) -> Iterator[str]:
@@ -290,13 +291,14 @@ class Sweep:
             return
         words = {name: f"{meaning} {self.reference:g}" for name, meaning in MEANINGS.items()}
         points = self.tipping_points()
-        yield f"it is {words[self.conclusions().loc[0.0]]}"
-        for side, end in (("down", self.table.index.min()), ("up", self.table.index.max())):
+        yield f"It is {words[self.conclusions().loc[0.0]]}."
+        ends = {"down": self.table.index.min(), "up": self.table.index.max()}
+        for side, end in ends.items():
             if side in points.index:
                 at, after = points.loc[side, ["at", "after"]]
-                yield f"going {side}, until {self.by} {at:.3g}: then it is {words[after]}"
+                yield f"{side.capitalize()} from {self.by} {at:.3g}, it is {words[after]}."
             else:
-                yield f"going {side}, to {self.by} {end:g}: the same"
+                yield f"{side.capitalize()} to {self.by} {end:g}, that stays so."
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw estimate and interval over the sweep (needs matplotlib, in the extra ``report``)."""

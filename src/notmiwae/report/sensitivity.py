@@ -43,9 +43,9 @@ def section(sweep: Sweep) -> Section:
                 f"imputation rests on an assumption about it. {WHAT[sweep.by]} The curve says what "
                 "then becomes of the estimate; at 0, it is as the model has it."
             ),
-            page.text(*str(sweep).splitlines()),
+            page.text(str(sweep).replace("\n", " ")),
             page.figure(
-                f"{sweep.estimand}, and its {sweep.coverage:.0%} interval, over {sweep.by} in "
+                f"The {sweep.estimand}, and its {sweep.coverage:.0%} interval, over {sweep.by} in "
                 f"{DEPARTURES[sweep.by].unit}.",
                 [{"title": "", "image": image}],
                 legend=keys,
@@ -81,8 +81,8 @@ def page_of(sweep: Sweep, imputer: Any) -> str:
         {
             "title": f"The {sweep.estimand}, and what it rests on",
             "kicker": "Sensitivity analysis",
-            "lead": str(sweep).splitlines()[0] + ".",
-            "facts": [("departure", sweep.by), ("interval", f"{sweep.coverage:.0%}")],
+            "lead": str(sweep).splitlines()[0],
+            "facts": [("models", f"{len(imputer.models_)}"), ("interval", f"{sweep.coverage:.0%}")],
             "sections": [section(sweep), about],
             "footer": f"Made by notmiwae {__version__}.",
         }
