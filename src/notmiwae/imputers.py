@@ -418,7 +418,8 @@ class LatentVariableImputer(TransformerMixin, TableReader):
             turnable=np.flatnonzero(
                 (self.missing_share_ > 0) & ~crowded(self.preprocessing_)
             ).tolist(),
-            side_by_side=self.bootstrap,
+            # Many small blocks of columns: most of a step is the cost of calling operations.
+            side_by_side=self.bootstrap or self.schema_ is not None,
             name=name if self.verbose else None,
             checkpoint=self.checkpoint and str(Path(self.checkpoint) / name),
         )

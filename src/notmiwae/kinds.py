@@ -3,8 +3,10 @@
 A kind turns cells into numbers, one each (NaN where there is none), and numbers into cells; it
 names the family of p(x | z). Labels become codes. A positive amount x becomes log x, or
 log(exp(x / u) - 1) with u the median of the observed ones, which is log x for small amounts and
-straight for large: whichever the observed values are closer to normal in. All but binary and
-categorical columns are then standardised (`notmiwae.preprocessing`).
+straight for large: the second, unless the observed values are far closer to normal in the first.
+Where high values are missing, the rest of a symmetric column is skewed too, and a logarithm would
+put what is missing exponentially far away. All but binary and categorical columns are then
+standardised (`notmiwae.preprocessing`).
 
 What nobody says is inferred from the observed cells, see `infer`.
 """
@@ -25,12 +27,13 @@ from notmiwae.validation import lookup
 
 MANY_LEVELS = 30
 """A column of labels with more is left out of the model, unless its kind is given."""
-LARGE_COUNT = 60
-"""Larger whole numbers are taken for amounts."""
+LARGE_COUNT, MANY_COUNTS = 20, 3.0
+"""Largest and mean of what is taken for counts; larger whole numbers are taken for amounts."""
 FEW_ROWS = 10
 DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
-CLEARLY = 0.1
-"""Nats per value by which a positive column is closer to normal on another scale."""
+CLEARLY, BY_FAR = 0.1, 0.5
+"""Nats per value by which a positive column is closer to normal on another scale: one that is
+straight for large values, or the logarithm."""
 
 
 class Kind(ABC):
@@ -308,8 +311,8 @@ def as_floats(column: pd.Series) -> np.ndarray:
 def infer(column: pd.Series) -> Kind:
     """Return the kind of a column, from its type and its observed cells.
 
-    Truth values, and whole numbers of two adjacent values, are binary; small whole numbers from
-    zero on that vary as counts do are counts; numbers above zero that are clearly closer to normal
+    Truth values, and numbers that are all 0 or 1, are binary; small whole numbers from zero on that
+    vary as counts do are counts; numbers above zero that are clearly closer to normal
     on another scale are positive; other numbers are continuous. Two labels are binary, more are
     categorical, or ordinal if the type of the column says so. Dates, and labels or row numbers that
     hardly repeat, are left out.
@@ -349,10 +352,10 @@ def infer_number(values: np.ndarray, integer: bool) -> Kind:
     whole = bool((values == np.round(values)).all())
     if whole and len(distinct) == len(values) > FEW_ROWS and np.ptp(values) == len(values) - 1:
         return LeftOut("it numbers the rows")
-    if whole and len(distinct) == 2 and np.ptp(distinct) == 1:
+    if whole and np.array_equal(distinct, [0, 1]):
         return Binary([int(value) if integer else float(value) for value in distinct])
-    small = whole and len(distinct) > 2 and 0 <= distinct[0] <= 1 and distinct[-1] <= LARGE_COUNT
-    if small and values.var() >= 0.8 * values.mean():
+    small = whole and distinct[0] == 0 and 2 <= distinct[-1] <= LARGE_COUNT
+    if small and 0.8 * values.mean() <= values.var() and values.mean() <= MANY_COUNTS:
         return Count()
     if distinct[0] > 0 and len(distinct) > FEW_ROWS:
         unit = closest_to_normal(values)
@@ -363,11 +366,12 @@ def infer_number(values: np.ndarray, integer: bool) -> Kind:
 
 def closest_to_normal(values: np.ndarray) -> float | None:
     """Return the unit of `Positive` for values; None if they are no less normal as they are."""
+    median = float(np.median(values))
     fits: dict[float | None, float] = {None: _normality(values, np.zeros(len(values)))}
-    for unit in (0.0, float(np.median(values))):
+    for unit, margin in ((0.0, BY_FAR), (median, CLEARLY)):
         ratio = values / unit if unit else values
-        slope = -np.log(-np.expm1(-ratio) * unit) if unit else -np.log(values)
-        fits[unit] = _normality(linked(values, unit), slope) - CLEARLY
+        log_slope = -np.log(-np.expm1(-ratio) * unit) if unit else -np.log(values)
+        fits[unit] = _normality(linked(values, unit), log_slope) - margin
     return max(fits, key=lambda unit: fits[unit])
 
 

@@ -400,6 +400,7 @@ class Count(Coded):
 
     support = "counts only: whole numbers from 0 on"
     arguments = ("log_mean", "log_size", "loc", "scale")
+    unit = math.log(math.e - 1)  # whose softplus is 1
     log_centre: Tensor
 
     def __init__(
@@ -420,8 +421,9 @@ class Count(Coded):
         self.decoder = decoder(n_features)
 
     def forward(self, z: Tensor) -> Counts:
-        most = math.log(self.bound / 2)
-        log_mean = (self.log_centre + self.decoder(z)).clamp(-most - 5, most)
+        # Straight for large means: an exponential would put what is missing far away.
+        log_mean = self.log_centre + softplus(self.decoder(z) + self.unit).clamp_min(1e-6).log()
+        log_mean = log_mean.clamp_max(math.log(self.bound / 2))
         return Counts(log_mean, self.log_size.clamp(-4, 7), self.loc, self.scale)
 
     def nodes(self, distribution: Counts) -> tuple[Tensor, Tensor]:

@@ -111,6 +111,7 @@ def run(
     *,
     datasets: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
+    n_seeds: int | None = None,
     n_jobs: int | None = None,
 ) -> MixedResults:
     """Run the study; write ``results.json`` and ``results.csv``.
@@ -129,6 +130,8 @@ def run(
         Show a progress bar on stderr.
     datasets, methods : sequence of str, optional
         Some names of `tables.TABLES` and `methods.METHODS`; by default, those of the preset.
+    n_seeds : int, optional
+        By default, as many as in the preset.
     n_jobs : int, optional
         Fits side by side, in processes with one thread each; by default, one per core.
 
@@ -139,7 +142,7 @@ def run(
     chosen = lookup("preset", preset, PRESETS)
     tables = check_names("datasets", datasets or chosen.tables, TABLES)
     names = check_names("methods", methods or METHODS, METHODS)
-    seeds = range(seed, seed + chosen.n_seeds)
+    seeds = range(seed, seed + (n_seeds or chosen.n_seeds))
     cases = [Case(*case) for s in seeds for t in tables for case in ((m, t, s) for m in names)]
     about = {name: describe(make_problem(name, seed)) for name in tables}
     kept = KeptRows(Path(output, "rows.jsonl"))

@@ -63,8 +63,10 @@ def mice(holes: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Chained Bayesian linear regressions, categories numbered."""
     codes = {name: _levels(holes[name]) for name in holes if not is_number(holes[name])}
     numbers = holes.assign(
-        **{name: holes[name].map(dict(zip(levels, range(len(levels)), strict=True)))
-           for name, levels in codes.items()}
+        **{
+            name: holes[name].map(dict(zip(levels, range(len(levels)), strict=True)))
+            for name, levels in codes.items()
+        }
     ).astype(float)
     scaled, mean, std = _standardised(numbers, list(numbers))
     chained = IterativeImputer(BayesianRidge(), max_iter=30, random_state=seed)

@@ -51,9 +51,9 @@ def load(name: str) -> pd.DataFrame:
     numbers = set(table.select_dtypes("number"))
     return pd.DataFrame(
         {
-            column: table[column].astype(float if column in numbers else str).astype(
-                float if column in numbers else object
-            )
+            column: table[column]
+            .astype(float if column in numbers else str)
+            .astype(float if column in numbers else object)
             for column in table
         }
     )
