@@ -105,6 +105,22 @@ def intervals(results: dict[str, Any]) -> list[str]:
     return lines[:-1]
 
 
+def kinds(results: dict[str, Any]) -> list[str]:
+    """Return the lines of the table of mixed tables: methods by table, best mean rank first."""
+    datasets = list(results["metadata"]["data"])
+    lines = [f"| method | {' | '.join(datasets)} | mean rank |", "|---" * (len(datasets) + 2) + "|"]
+    cells = {
+        (entry["method"], entry["data"]): " / ".join(
+            f"{entry[measure]['mean']:.2f}" for measure in ("nrmse", "error_rate")
+        )
+        for entry in results["summary"]
+    }
+    for method, rank in sorted(results["ranks"].items(), key=lambda item: item[1]):
+        found = " | ".join(cells[method, data] for data in datasets)
+        lines.append(f"| {method} | {found} | {rank:.2f} |")
+    return lines
+
+
 class Study(NamedTuple):
     """What a document says of a study, whose results are in the folder of its name or another."""
 
@@ -148,6 +164,13 @@ STUDIES = {
         other_images,
         folder="cifar10",
     ),
+    "mixed": Study(
+        "Root mean squared error of missing numbers in standard deviations of their column / share "
+        "of missing labels that are filled with another. A mean rank is over tables and both "
+        "measures.",
+        kinds,
+        over_seeds=", means",
+    ),
     "coverage": Study(
         "Coverage of 95% intervals ± its standard error; bias of the estimates, their standard "
         "deviation over surveys, the mean standard error that they claim, the mean width of the "
@@ -188,6 +211,7 @@ SHOWN = {
     ROOT / "README.md": ("breast", "uci", "cifar10"),
     ROOT / "docs" / "images.md": ("cifar10", "cifar10-parts"),
     ROOT / "docs" / "defaults.md": ("defaults",),
+    ROOT / "docs" / "mixed.md": ("mixed",),
     ROOT / "docs" / "coverage.md": ("coverage",),
 }
 
