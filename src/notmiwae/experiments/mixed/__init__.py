@@ -37,16 +37,18 @@ class Preset:
     Attributes
     ----------
     n_seeds : int
-    tables : sequence of str
+    tables, methods : sequence of str
     """
 
     n_seeds: int
     tables: Sequence[str]
+    methods: Sequence[str]
 
 
+DEFAULT, SHORT = "notmiwae, default", "notmiwae, one short model"
 PRESETS = {
-    "quick": Preset(n_seeds=1, tables=("penguins", "Salaries")),
-    "full": Preset(n_seeds=3, tables=tuple(TABLES)),
+    "quick": Preset(1, ("penguins", "Salaries"), [name for name in METHODS if name != DEFAULT]),
+    "full": Preset(3, tuple(TABLES), [name for name in METHODS if name != SHORT]),
 }
 
 
@@ -141,7 +143,7 @@ def run(
     """
     chosen = lookup("preset", preset, PRESETS)
     tables = check_names("datasets", datasets or chosen.tables, TABLES)
-    names = check_names("methods", methods or METHODS, METHODS)
+    names = check_names("methods", methods or chosen.methods, METHODS)
     seeds = range(seed, seed + (n_seeds or chosen.n_seeds))
     cases = [Case(*case) for s in seeds for t in tables for case in ((m, t, s) for m in names)]
     about = {name: describe(make_problem(name, seed)) for name in tables}
