@@ -402,6 +402,14 @@ def test_settings_that_do_not_fit_a_mixed_table_are_refused(settings, says):
         imputer(**settings).fit(table()[1])
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_an_infinite_value_is_refused_by_the_name_of_its_column(value):
+    _, holes = table()
+    holes.iloc[3, 0] = value
+    with pytest.raises(ValueError, match="column 'age' holds an infinite value"):
+        imputer().fit(holes)
+
+
 def test_a_table_with_other_columns_is_refused():
     _, holes = table()
     model = imputer().fit(holes)

@@ -525,10 +525,11 @@ class NotMIWAEImputer(LatentVariableImputer):
         'self-masking-quadratic' (also in the tails or in the middle), 'self-masking-spline' (any
         shape), 'linear' or 'nonlinear' (whether a column is missing depends on all columns); or
         ``n_features -> Mechanism``. A mapping states it column by column, ``{"income":
-        "self-masking-known:+", "age": "ignorable", "*": "auto"}``, with '*' for the others; there,
-        'self-masking-known:+' and ':-' say the side, and 'below:0.5' or 'above:14' a detection
-        limit in the column's units, beyond which all values are missing and no others are. Of
-        categories without an order, any self-masking mechanism learns which go missing.
+        "self-masking-known:+", "age": "ignorable", "*": "auto"}``, with '*' for the others, which
+        are 'auto' without it; there, 'self-masking-known:+' and ':-' say the side, and 'below:0.5'
+        or 'above:14' a detection limit in the column's units, beyond which all values are missing
+        and no others are. Of categories without an order, any self-masking mechanism learns which
+        go missing.
     sign : float or sequence of float, default 1
         For 'self-masking-known': +1 where high values go missing, -1 where low ones do; one for
         all columns, or one each.

@@ -302,10 +302,20 @@ def from_dict(content: dict[str, Any]) -> Kind:
 
 
 def as_floats(column: pd.Series) -> np.ndarray:
-    """Return the numbers of a column, NaN where missing."""
-    return column.astype("Float64" if column.dtype != object else object).to_numpy(
-        dtype=float, na_value=np.nan
-    )
+    """Return the numbers of a column, NaN where missing.
+
+    Raises
+    ------
+    ValueError
+        If one is infinite.
+    """
+    plain = column.astype("Float64" if column.dtype != object else object)
+    values: np.ndarray = plain.to_numpy(dtype=float, na_value=np.nan)
+    if np.isinf(values).any():
+        raise ValueError(
+            f"column {column.name!r} holds an infinite value: replace it by a number or by None"
+        )
+    return values
 
 
 def infer(column: pd.Series) -> Kind:

@@ -87,6 +87,11 @@ class Schema:
     def encode(self, table: Any) -> np.ndarray:
         """Return a table's cells as floats ``(N, D)``, NaN where missing or left out.
 
+        Raises
+        ------
+        ValueError
+            If a column holds what its kind does not, or an infinite value.
+
         Warns
         -----
         UserWarning
