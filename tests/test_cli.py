@@ -76,7 +76,7 @@ class TestImpute:
         said = capsys.readouterr()
         assert said.out == ""
         assert "80 rows, 6 columns" in said.err
-        assert "code           0    0.0%  left as it is: it holds '000'" in said.err
+        assert "code           0    0.0%  left as it is: it holds 80 different labels" in said.err
         assert "8 holes left in 'name'" in said.err
 
     def test_lines_without_holes_are_the_same_bytes(self, folder):
@@ -186,6 +186,106 @@ class TestImpute:
         monkeypatch.setattr(NotMIWAEImputer, "fit", faulty)
         with pytest.raises(ValueError, match="cannot reshape"):
             main(["impute", "holes.csv", "-o", "a.csv"])
+
+
+class TestMixed:
+    """Labels beside numbers, and what is said of columns."""
+
+    TINY = ("--steps", "2", "--mechanism", "self-masking", "--samples", "5")
+
+    @pytest.fixture
+    def people(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        rng = np.random.default_rng(0)
+        frame = pd.DataFrame(
+            {
+                "person": [f"P{i:03}" for i in range(60)],
+                "income": rng.normal(40, 9, 60).round(2),
+                "owner": rng.choice(["yes", "no"], 60).astype(object),
+                "grade": rng.choice(["low", "middle", "high"], 60).astype(object),
+                "children": rng.poisson(2, 60),
+            }
+        )
+        frame.loc[frame["income"] > 48, "income"] = np.nan
+        frame.loc[::7, "owner"] = None
+        frame.loc[3::9, "grade"] = None
+        frame["children"] = frame["children"].astype("Int64")
+        frame.loc[5::8, "children"] = pd.NA
+        frame.to_csv("people.csv", index=False)
+        return frame
+
+    def test_labels_are_filled_with_labels(self, people, capsys):
+        assert main(["impute", "people.csv", "-o", "filled.csv", *self.TINY]) == 0
+        filled = pd.read_csv("filled.csv", dtype=str)
+        before = pd.read_csv("people.csv", dtype=str)
+        pd.testing.assert_frame_equal(filled.where(before.notna()), before)
+        assert not filled.isna().any(axis=None)
+        assert set(filled["owner"]) == {"yes", "no"}
+        assert set(filled["grade"]) <= {"low", "middle", "high"}
+        said = capsys.readouterr().err
+        assert "person" in said
+        assert "left as it is: it holds 60 different labels" in said
+
+    def test_types_and_mechanisms_by_column(self, people, capsys):
+        Path("types.json").write_text(
+            '{"grade": ["low", "middle", "high"], "children": "count", "owner": "left-out"}'
+        )
+        Path("why.json").write_text('{"income": "above:48", "*": "ignorable"}')
+        command = ["impute", "people.csv", "-o", "filled.csv", "--types", "types.json"]
+        arguments = ["--mechanism", "why.json", "--steps", "2", "--samples", "5"]
+        assert main([*command, *arguments, "--save", "model"]) == 0
+        filled = pd.read_csv("filled.csv")
+        assert filled["income"][people["income"].isna()].ge(48).all()
+        assert (filled["children"] % 1 == 0).all()
+        assert filled["owner"].isna().sum() == people["owner"].isna().sum()
+        schema = NotMIWAEImputer.load("model").schema_
+        assert [kind.name for kind in schema.columns] == ["continuous", "ordinal", "count"]
+
+    @pytest.mark.parametrize("more", [[], ["--draws", "2", "--long"]])
+    def test_batches_give_the_same_file(self, people, tmp_path, monkeypatch, more):
+        pytest.importorskip("pyarrow")
+        monkeypatch.setattr("notmiwae.cli.impute.ROWS_PER_SEED", 16)
+        monkeypatch.setattr("notmiwae.imputers.ROWS_PER_SEED", 16)
+        assert main(["impute", "people.csv", "-o", "a.csv", *self.TINY, "--save", "model"]) == 0
+        people["grade"] = people["grade"].astype(pd.CategoricalDtype(["low", "middle", "high"]))
+        people.to_parquet("people.parquet", index=False)
+        for suffix in ["csv", "parquet"]:
+            for name, rows in [("once", "1000"), ("parts", "16")]:
+                command = ["impute", f"people.{suffix}", "-o", f"{name}.{suffix}", *more]
+                assert main([*command, "--load", "model", "--batch-rows", rows]) == 0
+        assert Path("once.csv").read_bytes() == Path("parts.csv").read_bytes()
+        once, parts = pd.read_parquet("once.parquet"), pd.read_parquet("parts.parquet")
+        pd.testing.assert_frame_equal(once, parts)
+        assert once["grade"].cat.categories.tolist() == ["low", "middle", "high"]
+        assert once[["owner", "grade", "income"]].notna().all(axis=None)
+        if not more:
+            pd.testing.assert_frame_equal(pd.read_csv("once.csv"), pd.read_csv("a.csv"))
+
+    def test_a_label_that_the_model_does_not_know_is_noted(self, people, capsys):
+        assert main(["impute", "people.csv", "-o", "a.csv", *self.TINY, "--save", "model"]) == 0
+        people.loc[1, "owner"] = "perhaps"
+        people.to_csv("more.csv", index=False)
+        assert main(["impute", "more.csv", "-o", "b.csv", "--load", "model"]) == 0
+        assert "note: labels that were not there in fit" in capsys.readouterr().err
+        assert pd.read_csv("b.csv").loc[1, "owner"] == "perhaps"
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            ("{", "is no JSON"),
+            ("[1]", "must hold names of columns"),
+            ('{"size": "count"}', "'size'"),
+            ('{"income": "large"}', "'continuous'"),
+            ('{"owner": "count"}', "'owner' is said to be count, and holds no numbers"),
+        ],
+    )
+    def test_mistakes(self, people, capsys, content, said):
+        Path("types.json").write_text(content)
+        assert main(["impute", "people.csv", "-o", "a.csv", "--types", "types.json"]) == 2
+        printed = capsys.readouterr().err
+        assert said in printed
+        assert printed.count("\n") == 1
+        assert not Path("a.csv").exists()
 
 
 class TestDraws:
@@ -506,7 +606,7 @@ def mistaken(folder):
         "twice": "a,b,a\n1,2,3\n",
         "ragged": "a,b\n1,2,3\n",
         "quotes": 'a,b\n"1,2\n3,4\n',
-        "text": "a,b\nx,y\nz,\n",
+        "text": "a,b\n2020-01-02,2020-01-03\n2020-01-04,\n",
         "infinite": "a,b\n1,inf\n,2\n",
         "barren": "a,b\n1,\n2,\n",
     }.items():

@@ -226,6 +226,22 @@ def test_histograms_have_equal_areas():
     np.testing.assert_allclose(areas, 1, atol=0.03)
 
 
+def test_labels_are_shown_by_their_shares(tmp_path):
+    table = survey().drop(columns=["height", "weight"])
+    table["owner"] = np.where(table["years <of> school"] > 13, "yes", "no")
+    table["owner"] = table["owner"].astype(object).mask(np.arange(120) % 4 == 0)
+    imputer = NotMIWAEImputer("self-masking", **SMALL).fit(table)
+    found = gather(imputer, table, max_rows=1000)
+    observed, filled = found.shares("owner")
+    shares = table["owner"].value_counts(normalize=True)
+    np.testing.assert_allclose(observed, shares[["no", "yes"]])
+    assert filled.sum() == pytest.approx(1)
+    html = imputation_report(imputer, table, tmp_path / "r.html").read_text("utf-8")
+    said = row(html, "owner")[0]
+    assert said[2] == f"{shares.index[0]}: {wording.percent(shares.iloc[0])}"
+    assert "Bars for the labels of owner" in html
+
+
 class TestCommandLine:
     @pytest.fixture
     def table(self, tmp_path, monkeypatch):

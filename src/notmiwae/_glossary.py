@@ -31,6 +31,16 @@ OBSERVATION_MEANINGS = {
     "ordinal": "levels in an order, which numbers stand for",
     "count": "counts: whole numbers from 0 on",
 }
+TYPE_MEANINGS = {
+    "continuous": "numbers of any sign",
+    "positive": "amounts above zero",
+    "bounded:LOW,HIGH": "numbers between these, for example bounded:0,100",
+    "count": "whole numbers from zero on",
+    "binary": "one of two labels",
+    "categorical": "one of several labels",
+    '["low", "high"]': "labels in their order, from the lowest to the highest, in place of a name",
+    "left-out": "nothing that the model is to see",
+}
 ESTIMATOR_MEANINGS = {
     "conditional-mean": "the average of what the value may have been",
     "median": "the middle of it",

@@ -40,6 +40,7 @@ def check_any(names: Sequence[str], path: Path) -> None:
     """Find a table without a numeric column."""
     if not names:
         raise UsageError(
-            f"{path} has no numeric column: there is nothing to work on (numbers are written as "
-            "-1.5 or 1e3; columns with leading zeros count as text)"
+            f"{path} has no numeric column to work on, nor one of labels that repeat: there is "
+            "nothing to learn from (numbers are written as -1.5 or 1e3; columns with leading zeros "
+            "count as text)"
         )

@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager
 from itertools import tee
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
 from notmiwae.cli.mistakes import mistakes
+from notmiwae.cli.modelling import Choice
 from notmiwae.imputers import LatentVariableImputer
 from notmiwae.tables import Style, Table, writing
 
@@ -40,32 +40,32 @@ def shows_progress(args: argparse.Namespace) -> bool:
 def fill(
     args: argparse.Namespace,
     imputer: LatentVariableImputer | None,
-    names: Sequence[str],
+    columns: Choice,
     batches: Iterable[Table],
     style: Style,
 ) -> None:
-    """Fill these columns and write the result; without an imputer there is nothing to fill.
+    """Fill columns and write the result; without an imputer there is nothing to fill.
 
     Parameters
     ----------
     args : Namespace
     imputer : LatentVariableImputer, optional
-    names : sequence of str
-        Columns that the imputer works on.
+    columns : Choice
+        Those that the imputer works on.
     batches : iterable of Table
         Parts of one table.
     style : Style
         Of the table.
     """
     with _writing(args, style) as write, mistakes():
-        for table, versions in _filled(args, imputer, names, batches):
+        for table, versions in _filled(args, imputer, columns, batches):
             write([table.updated(values) for values in versions])
 
 
 def _filled(
     args: argparse.Namespace,
     imputer: LatentVariableImputer | None,
-    names: Sequence[str],
+    columns: Choice,
     batches: Iterable[Table],
 ) -> Iterator[tuple[Table, list[pd.DataFrame]]]:
     """Yield each batch with the values that are to be in it, one table of them for each draw."""
@@ -73,21 +73,14 @@ def _filled(
         for table in batches:
             yield table, [pd.DataFrame(index=range(len(table)))] * (args.draws or 1)
         return
-    known = imputer.get_feature_names_out().tolist()
+    given = imputer.get_feature_names_out().tolist()
     # A model from Python may add indicators and drop columns.
-    kept = [name for name in names if name in known]
+    kept = [name for name in columns.filled if name in given]
     ahead, behind = tee(batches)
-    arrays = imputer.transform_batches((table.numbers(names) for table in ahead), args.draws)
-    for table, array in zip(behind, arrays, strict=True):
-        yield table, [_frame(version, known, kept) for version in _versions(array)]
-
-
-def _versions(array: np.ndarray) -> Iterable[np.ndarray]:
-    return array if array.ndim == 3 else [array]
-
-
-def _frame(array: np.ndarray, columns: Sequence[str], kept: Sequence[str]) -> pd.DataFrame:
-    return pd.DataFrame({name: array[:, columns.index(name)] for name in kept})
+    frames = (table.frame(columns.names, columns.labels) for table in ahead)
+    for table, result in zip(behind, imputer.transform_batches(frames, args.draws), strict=True):
+        versions = [result] if args.draws is None else result
+        yield table, [pd.DataFrame(version, columns=given)[kept] for version in versions]
 
 
 @contextmanager

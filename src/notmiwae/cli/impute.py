@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +12,7 @@ from notmiwae._glossary import (
     ESTIMATOR_MEANINGS,
     MECHANISM_MEANINGS,
     OBSERVATION_MEANINGS,
+    TYPE_MEANINGS,
     glossary,
 )
 from notmiwae.cli import parsing, words
@@ -19,7 +20,15 @@ from notmiwae.cli.checkpoints import checkpoints
 from notmiwae.cli.checks import check_output, check_report
 from notmiwae.cli.filling import LABEL, counted, fill, outputs, shows_progress
 from notmiwae.cli.mistakes import UsageError, missing_extras, mistakes
-from notmiwae.cli.modelling import configured, loaded, model_columns, rehearse, trainable
+from notmiwae.cli.modelling import (
+    Choice,
+    chosen,
+    configured,
+    known,
+    loaded,
+    notes,
+    rehearse,
+)
 from notmiwae.cli.parsing import Parser
 from notmiwae.cli.pipes import named, piped
 from notmiwae.imputers import (
@@ -34,7 +43,7 @@ from notmiwae.report import imputation_report, require
 from notmiwae.tables import Table, Traits, survey
 
 TRAINING = (
-    *("mechanism", "sign", "observation", "bounds", "columns", "steps", "seed", "save"),
+    *("mechanism", "sign", "types", "observation", "bounds", "columns", "steps", "seed", "save"),
     "resume",
 )
 BATCH_ROWS = 2**16
@@ -44,13 +53,15 @@ def configure(parser: Parser) -> None:
     """Add the arguments."""
     parser.set_defaults(run=run)
     parser.description = parsing.prose(
-        "Learn how the numeric columns of a table hang together and why values are missing, and "
-        "fill the holes with what is to be expected there. Cells that hold something stay exactly "
-        "as they are. Columns of text, dates and codes are carried through."
+        "Learn how the columns of a table hang together and why values are missing, and fill the "
+        "holes with what is to be expected there: numbers, and labels that repeat, such as yes and "
+        "no. Cells that hold something stay exactly as they are. Dates, names and identifiers are "
+        "carried through."
     )
     parser.epilog = "\n\n".join(
         [
             glossary("mechanisms (why values are missing)", MECHANISM_NAMES, MECHANISM_MEANINGS),
+            glossary("types (what columns hold)", TYPE_MEANINGS, TYPE_MEANINGS),
             glossary("observations (what values are like)", OBSERVATIONS, OBSERVATION_MEANINGS),
             glossary("estimators (what fills a hole)", ESTIMATORS, ESTIMATOR_MEANINGS),
             parsing.examples(
@@ -69,7 +80,7 @@ def configure(parser: Parser) -> None:
         "--columns",
         type=parsing.names,
         metavar="A,B",
-        help="model only these (default: all numeric ones)",
+        help="model only these (default: all numbers, and labels that repeat)",
     )
     add("--save", type=Path, metavar="DIR", help="keep the trained model in this folder")
     add("--load", type=Path, metavar="DIR", help="fill by a model that was kept; no training")
@@ -99,14 +110,18 @@ def _add_filling(parser: Parser) -> None:
 def _add_model(parser: Parser) -> None:
     """Add what makes an imputer; None stands for the imputer's own default."""
     defaults = NotMIWAEImputer()
-    for name, known, about in [
-        ("mechanism", MECHANISM_NAMES, "why values are missing"),
+    for name, choices, about in [
         ("observation", [*OBSERVATIONS], "what values are like"),
         ("estimator", ESTIMATORS, "what fills a hole"),
     ]:
         about += f", see below (default: {getattr(defaults, name)})"
-        parser.add_argument(f"--{name}", choices=known, metavar="NAME", help=about)
+        parser.add_argument(f"--{name}", choices=choices, metavar="NAME", help=about)
     add = parser.add_argument
+    about = f"why values are missing: a name, see below (default: {defaults.mechanism}), or a "
+    about += 'file of JSON that says it by column: {"income": "self-masking-known:+", "*": "auto"}'
+    add("--mechanism", type=parsing.name_or_settings, metavar="NAME", help=about)
+    about = "file of JSON that says what columns hold where that is not plain to see, see below"
+    add("--types", type=parsing.settings, metavar="JSON", help=about)
     add("--sign", type=parsing.sign, help="+1: high values go missing (default); -1: low ones do")
     add(
         "--bounds",
@@ -128,20 +143,23 @@ def run(args: argparse.Namespace) -> None:
 def _train_and_fill(args: argparse.Namespace) -> None:
     """Train on the table, which is held in memory, and fill it."""
     table = Table.read(args.table)
-    names = trainable(args, table)
-    values = table.numbers(names)
-    if args.report and not values.isna().to_numpy().any():
+    columns = chosen(args, table)
+    values = table.frame(columns.names, columns.labels)
+    has_holes = bool(values.isna().to_numpy().any())
+    if args.report and not has_holes:
         raise UsageError(f"{args.table} has no hole to report on: leave --report out")
+    types = {name: kind for name, kind in (args.types or {}).items() if name in columns.names}
     with checkpoints(args) as folder:
-        imputer = configured(args) if args.save or values.isna().to_numpy().any() else None
+        imputer = configured(args, types or None) if args.save or has_holes else None
         if imputer:
             rehearse(imputer, values)
-        table.updated(values.fillna(0.0)).check_writable(args.output)
-        _describe(args, table.traits, names, "not among --columns")
+        numbers = values.select_dtypes("number")
+        table.updated(numbers.fillna(0.0)).check_writable(args.output)
+        _describe(args, table.traits, columns, "not among --columns")
         if imputer:
             _train(args, imputer, values, folder)
-        fill(args, imputer, names, [table], table.style)
-    _conclude(args, table.traits, names)
+        fill(args, imputer, columns, [table], table.style)
+    _conclude(args, table.traits, columns)
     if args.report and imputer:
         _report(args, imputer, values)
 
@@ -150,7 +168,7 @@ def _train(
     args: argparse.Namespace, imputer: NotMIWAEImputer, values: pd.DataFrame, folder: Path | None
 ) -> None:
     imputer.set_params(verbose=shows_progress(args), checkpoint=folder)
-    with mistakes():
+    with mistakes(), notes(args):
         imputer.fit(values)
     imputer.set_params(checkpoint=None)
     words.say(args, f"mechanism: {imputer.selection_}")
@@ -164,16 +182,18 @@ def _fill_by_loaded(args: argparse.Namespace) -> None:
     imputer = loaded(args)
     n_rows = -(-args.batch_rows // ROWS_PER_SEED) * ROWS_PER_SEED
     first = next(Table.batches(args.table, n_rows))
-    names = model_columns(imputer, first.columns)
+    columns = known(imputer, first.columns)
     first.check_writable(args.output)
-    traits = survey(Table.batches(args.table, n_rows), names)
-    _describe(args, traits, names, "the model does not use it")
+    traits = survey(Table.batches(args.table, n_rows), columns.names, columns.labels)
+    _describe(args, traits, columns, "the model does not use it")
     batches = (table.within(traits) for table in Table.batches(args.table, n_rows))
-    fill(args, imputer, names, counted(args, batches, words.n_rows(traits)), first.style)
+    with notes(args):
+        fill(args, imputer, columns, counted(args, batches, words.n_rows(traits)), first.style)
     words.say(args, f"mechanism: {imputer.selection_}")
-    _conclude(args, traits, names)
+    _conclude(args, traits, columns)
     if args.report:
-        _report(args, imputer, first.numbers(names), words.n_rows(traits))
+        values = first.frame(columns.names, columns.labels)
+        _report(args, imputer, values, words.n_rows(traits))
 
 
 def _report(
@@ -191,16 +211,17 @@ def _report(
 
 
 def _describe(
-    args: argparse.Namespace, traits: Mapping[str, Traits], names: Sequence[str], fate: str
+    args: argparse.Namespace, traits: Mapping[str, Traits], columns: Choice, fate: str
 ) -> None:
-    words.say(args, words.describe(args.table, traits), *words.holes(traits, names, fate))
+    holes = words.holes(traits, columns.filled, columns.remarks, fate)
+    words.say(args, words.describe(args.table, traits), *holes)
 
 
-def _conclude(args: argparse.Namespace, traits: Mapping[str, Traits], names: Sequence[str]) -> None:
+def _conclude(args: argparse.Namespace, traits: Mapping[str, Traits], columns: Choice) -> None:
     written = outputs(args)
     shown = f"{written[0]} to {written[-1]}" if len(written) > 1 else f"{written[0]}"
     times = f", {args.draws} times" if args.draws else ""
-    words.say(args, f"{shown}: {words.result(traits, names)}{times}")
+    words.say(args, f"{shown}: {words.result(traits, columns.filled)}{times}")
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,10 +16,12 @@ from notmiwae.cli import words
 from notmiwae.cli.checks import check_any
 from notmiwae.cli.mistakes import UsageError, mistakes
 from notmiwae.imputers import LatentVariableImputer, NotMIWAEImputer
-from notmiwae.tables import Table
+from notmiwae.kinds import Labels, LeftOut, infer
+from notmiwae.schema import check_columns
+from notmiwae.tables import Column, Table
 
 
-def configured(args: argparse.Namespace) -> NotMIWAEImputer:
+def configured(args: argparse.Namespace, types: Mapping[str, Any] | None = None) -> NotMIWAEImputer:
     """Return an imputer with what was given; the rest stays at its defaults."""
     given = {
         "mechanism": args.mechanism,
@@ -24,6 +29,7 @@ def configured(args: argparse.Namespace) -> NotMIWAEImputer:
         "observation": args.observation,
         "bounds": args.bounds,
         "estimator": args.estimator,
+        "types": types,
         "max_steps": args.steps,
         "n_impute_samples": args.samples,
     }
@@ -64,7 +70,97 @@ def trainable(args: argparse.Namespace, table: Table) -> list[str]:
     return names
 
 
+class Choice(NamedTuple):
+    """Columns of a table for a model.
+
+    Attributes
+    ----------
+    names : list of str
+        Those that the model sees.
+    labels : set of str
+        Those of them that may hold labels.
+    filled : list of str
+        Those of them that it fills.
+    remarks : dict of str to str
+        Why others are left out.
+    """
+
+    names: list[str]
+    labels: set[str]
+    filled: list[str]
+    remarks: dict[str, str]
+
+
+def chosen(args: argparse.Namespace, table: Table) -> Choice:
+    """Return the columns to train on: all numbers, and labels that repeat, unless told."""
+    said = args.types or {}
+    with mistakes():
+        check_columns("types", said, list(table.columns))
+    if "*" in said:
+        said = {**dict.fromkeys(args.columns or table.columns, said["*"]), **said}
+        del said["*"]
+    left_out = {name for name, kind in said.items() if kind == LeftOut.name}
+    labels = {name for name in table.columns if _is_label(table, name, said)} - left_out
+    if args.observation:  # of numbers
+        labels = set()
+    names = args.columns or [
+        name for name in table.columns if name in labels or not table.columns[name].obstacle
+    ]
+    names = [name for name in names if name not in left_out]
+    check_any(names, args.table)
+    values = table.frame(names, labels)
+    if empty := [name for name in names if values[name].isna().all()]:
+        raise UsageError(f"nothing is observed in {words.listed(empty)}: leave it out of --columns")
+    remarks = {
+        name: reason
+        for name in table.columns
+        if name not in names and (reason := _reason(table.columns[name]))
+    }
+    if labels.intersection(names) or said:
+        # Beside labels, numbers are taken for what they look like: those of rows are left out.
+        for name in names:
+            kind = infer(values[name])
+            if isinstance(kind, LeftOut) and name not in said:
+                remarks[name] = kind.reason
+    names = [name for name in names if name not in remarks]
+    check_any(names, args.table)
+    return Choice(names, labels, names, remarks)
+
+
+def _is_label(table: Table, name: str, said: Mapping[str, Any]) -> bool:
+    column = table.columns[name]
+    return column.holds_labels and (name in said or not _reason(column))
+
+
+def _reason(column: Column) -> str:
+    """Say why a column of labels is not used; empty if it is, or holds none."""
+    kind = infer(column.labels) if column.holds_labels else None
+    return kind.reason.partition(";")[0] if isinstance(kind, LeftOut) else ""
+
+
+def known(imputer: LatentVariableImputer, present: Collection[str]) -> Choice:
+    """Return the columns that a loaded model sees."""
+    names = model_columns(imputer, present)
+    if imputer.schema_ is None:
+        return Choice(names, set(), names, {})
+    kinds = dict(zip(names, imputer.schema_.columns, strict=True))
+    labels = {name for name, kind in kinds.items() if isinstance(kind, (Labels, LeftOut))}
+    filled = [name for name, kind in kinds.items() if not isinstance(kind, LeftOut)]
+    return Choice(names, labels, filled, {})
+
+
 def rehearse(imputer: LatentVariableImputer, values: pd.DataFrame) -> None:
     """Train for one step, which finds the mistakes before anything is said or takes long."""
-    with mistakes():
+    with mistakes(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said once the training is real
         clone(imputer).set_params(max_steps=1, checkpoint=None).fit(values)
+
+
+@contextmanager
+def notes(args: argparse.Namespace) -> Iterator[None]:
+    """Say what the library warns of, in a line each."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    told = dict.fromkeys(str(warning.message) for warning in caught)
+    words.say(args, *(f"note: {' '.join(text.split())}" for text in told))

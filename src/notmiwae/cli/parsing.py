@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -106,6 +107,25 @@ def bounds(text: str) -> list[float]:
     if len(bounds) != 2 or not bounds[0] < bounds[1]:
         raise argparse.ArgumentTypeError(f"must be LOW,HIGH with LOW below HIGH; got {text!r}")
     return bounds
+
+
+def settings(text: str) -> dict[str, Any]:
+    """Read a file of JSON with something for each column."""
+    try:
+        found = json.loads(Path(text).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot read {text} ({error.strerror})") from None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is no JSON ({error}): repair it") from None
+    if not isinstance(found, dict):
+        example = '{"column": "name"}'
+        raise argparse.ArgumentTypeError(f"{text} must hold names of columns, as in {example}")
+    return found
+
+
+def name_or_settings(text: str) -> Any:
+    """Read a name, or the file of JSON that is named."""
+    return settings(text) if text.lower().endswith(".json") else text
 
 
 def names(text: str) -> list[str]:

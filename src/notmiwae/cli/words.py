@@ -13,7 +13,7 @@ from notmiwae.tables import Traits
 
 def say(args: argparse.Namespace, *lines: str) -> None:
     """Print to stderr, unless --quiet."""
-    if not args.quiet:
+    if lines and not args.quiet:
         print(named(args, "\n".join(lines)), file=sys.stderr)
 
 
@@ -22,11 +22,14 @@ def describe(path: Path, traits: Mapping[str, Traits]) -> str:
     return f"{path}: {counted(n_rows(traits), 'row')}, {counted(len(traits), 'column')}"
 
 
-def holes(traits: Mapping[str, Traits], names: Collection[str], fate: str) -> list[str]:
-    """Say what is missing where, and which columns are only carried through."""
+def holes(
+    traits: Mapping[str, Traits], names: Collection[str], reasons: Mapping[str, str], fate: str
+) -> list[str]:
+    """Say what is missing where, and why columns are only carried through."""
     rows = []
     for name, column in traits.items():
-        remark = "" if name in names else f"left as it is: {column.obstacle or fate}"
+        reason = reasons.get(name) or column.obstacle or fate
+        remark = "" if name in names else f"left as it is: {reason}"
         rows.append((name, column.n_missing, remark))
     return aligned("missing", rows, n_rows(traits))
 

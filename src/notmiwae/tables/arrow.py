@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from notmiwae.tables.column import Column, Floats, TableError, check_distinct, inexact
 from notmiwae.tables.quoting import quoted
@@ -81,6 +83,37 @@ class ArrowColumn(Column):
         except pyarrow.ArrowInvalid:
             raise inexact(self.name) from None
 
+    @property
+    def holds_labels(self) -> bool:
+        """See `Column`."""
+        types, kind = pyarrow_or_advice().types, self.data.type
+        if types.is_dictionary(kind):
+            kind = kind.value_type
+        texts = types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind)
+        return texts and not self.label and not self.missing.all()
+
+    @property
+    def labels(self) -> pd.Series:
+        """See `Column`."""
+        types = pyarrow_or_advice().types
+        if types.is_dictionary(self.data.type) and self.data.type.ordered:
+            return self.data.to_pandas().reset_index(drop=True)
+        return pd.Series(self.data.to_pylist(), dtype=object)
+
+    def labelled(self, labels: Sequence[Any]) -> ArrowColumn:
+        pyarrow = pyarrow_or_advice()
+        data, given = self.data, self.missing & np.array([label is not None for label in labels])
+        if not given.any():
+            return self
+        if pyarrow.types.is_dictionary(data.type):
+            return ArrowColumn(self.name, _recoded(data, labels, given), self.label)
+        if self.missing.all() and not self.holds_labels:
+            data = pyarrow.chunked_array([pyarrow.nulls(len(labels), pyarrow.string())])
+        cells = [label if new else None for label, new in zip(labels, given, strict=True)]
+        new = pyarrow.array(cells, data.type)
+        data = pyarrow.compute.if_else(pyarrow.array(given), new, data)
+        return ArrowColumn(self.name, pyarrow.chunked_array(data), self.label)
+
     def repeated(self, others: Sequence[Column]) -> ArrowColumn:
         pyarrow = pyarrow_or_advice()
         parts = [self.data, *(other.as_arrow() for other in others)]
@@ -102,6 +135,24 @@ class ArrowColumn(Column):
 
     def as_arrow(self) -> Any:
         return self.data
+
+
+def _recoded(data: Any, labels: Sequence[Any], given: NDArray[np.bool_]) -> Any:
+    """Return a dictionary-encoded column with labels where `given`; its type stays."""
+    pyarrow = pyarrow_or_advice()
+    array = data.combine_chunks()
+    levels = array.dictionary.to_pylist()
+    levels += [
+        each for each in dict.fromkeys(np.array(labels, object)[given]) if each not in levels
+    ]
+    places = {level: place for place, level in enumerate(levels)}
+    codes = array.indices.fill_null(0).to_numpy(zero_copy_only=False).copy()
+    codes[given] = [places[label] for label in np.array(labels, dtype=object)[given]]
+    empty = array.is_null().to_numpy(zero_copy_only=False) & ~given
+    indices = pyarrow.array(codes, mask=empty).cast(data.type.index_type)
+    dictionary = pyarrow.array(levels, data.type.value_type)
+    recoded = pyarrow.DictionaryArray.from_arrays(indices, dictionary, ordered=data.type.ordered)
+    return pyarrow.chunked_array([recoded])
 
 
 def pyarrow_or_advice() -> Any:

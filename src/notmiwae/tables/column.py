@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from notmiwae.tables.quoting import quoted
@@ -64,9 +65,23 @@ class Column(ABC):
     def numbers(self) -> Floats:
         """The values ``(N,)`` of a numeric column, NaN where missing."""
 
+    @property
+    @abstractmethod
+    def holds_labels(self) -> bool:
+        """Whether the cells are texts, categories, or true and false."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> pd.Series:
+        """The cells ``(N,)`` as labels, None or NaN where missing."""
+
     @abstractmethod
     def updated(self, values: Floats) -> Column:
         """Return a column with these values; cells whose value stays are left as they are."""
+
+    @abstractmethod
+    def labelled(self, labels: Sequence[Any]) -> Column:
+        """Return a column with these labels where a cell is missing; None leaves a hole."""
 
     @abstractmethod
     def repeated(self, others: Sequence[Column]) -> Column:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -123,16 +123,27 @@ class Table:
             )
         return column.numbers
 
+    def frame(self, names: Iterable[str], labels: Container[str] = ()) -> pd.DataFrame:
+        """Values as from `numbers`, but in those of `labels` that hold no numbers, labels."""
+        return pd.DataFrame(
+            {
+                name: self.columns[name].labels
+                if name in labels and self.columns[name].obstacle
+                else self._numbers(name)
+                for name in names
+            }
+        )
+
     def updated(self, values: pd.DataFrame) -> Table:
         """Return a table with these values in the columns of the same names.
 
         Parameters
         ----------
-        values : DataFrame of float
-            As from `numbers`, with holes filled or values deleted (NaN). A cell whose value is
-            what it was keeps its text.
+        values : DataFrame
+            As from `numbers` or `frame`, with holes filled or values deleted (NaN). A cell whose
+            value is what it was keeps its text.
         """
-        new = {name: self.columns[name].updated(values[name].to_numpy()) for name in values}
+        new = {name: _updated(self.columns[name], values[name]) for name in values}
         return replace(self, columns={**self.columns, **new})
 
     @property
@@ -184,7 +195,20 @@ class Table:
                 column.as_text()
 
 
-def survey(batches: Iterable[Table], names: Sequence[str] = ()) -> dict[str, Traits]:
+def _updated(column: Column, values: pd.Series) -> Column:
+    types = pd.api.types
+    if types.is_numeric_dtype(values.dtype) and not types.is_bool_dtype(values.dtype):
+        return column.updated(values.to_numpy(dtype=np.float64))
+    missing = values.isna().to_numpy()
+    cells = values.astype(object).tolist()
+    return column.labelled(
+        [None if hole else cell for cell, hole in zip(cells, missing, strict=True)]
+    )
+
+
+def survey(
+    batches: Iterable[Table], names: Sequence[str] = (), labels: Container[str] = ()
+) -> dict[str, Traits]:
     """Return the traits of a table from its batches.
 
     Parameters
@@ -192,6 +216,8 @@ def survey(batches: Iterable[Table], names: Sequence[str] = ()) -> dict[str, Tra
     batches : iterable of Table
     names : sequence of str
         Columns that are to be filled.
+    labels : container of str
+        Those of them that may hold labels.
 
     Raises
     ------
@@ -200,7 +226,7 @@ def survey(batches: Iterable[Table], names: Sequence[str] = ()) -> dict[str, Tra
     """
     traits: dict[str, Traits] = {}
     for table in batches:
-        table.numbers(names)
+        table.frame(names, labels)
         for name, part in table.traits.items():
             traits[name] = traits[name] + part if name in traits else part
     for name in names:

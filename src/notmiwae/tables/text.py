@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from notmiwae.tables.arrow import pyarrow_or_advice
 from notmiwae.tables.column import Column, Floats, TableError, check_distinct
-from notmiwae.tables.quoting import bare, delimited, enclosed
+from notmiwae.tables.quoting import bare, delimited, enclosed, quoted
 from notmiwae.tables.style import Style
 from notmiwae.tables.traits import EMPTY, Traits
 
@@ -99,8 +100,28 @@ class TextColumn(Column):
             return column.within(replace(traits, obstacle="", n_missing=0, whole=whole))
         return column
 
+    @property
+    def holds_labels(self) -> bool:
+        """See `Column`."""
+        return bool(self.name.strip()) and self.obstacle not in ("", EMPTY)
+
+    @property
+    def labels(self) -> pd.Series:
+        """See `Column`."""
+        cells = zip(self.texts, self.missing, strict=True)
+        return pd.Series([None if hole else text for text, hole in cells], dtype=object)
+
+    def labelled(self, labels: Sequence[Any]) -> TextColumn:
+        cells = [
+            quoted(str(label)) if hole and label is not None else cell
+            for cell, hole, label in zip(self.cells, self.missing, labels, strict=True)
+        ]
+        return TextColumn(self.heading, cells, self.decimal_comma)
+
     def _written(self, value: float) -> str:
         decimals = self.traits.decimals
+        if self.traits.whole and value == round(value):  # a count among counts
+            return f"{value + 0.0:.0f}"
         if decimals is None:
             text = f"{value:.15g}"
         else:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from notmiwae.report.figures import FAINT, INK, MUTED, PALETTE, canvas, style
@@ -72,6 +73,22 @@ def together(shares: NDArray[np.float64], names: Sequence[str]) -> Figure:
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
+    return figure
+
+
+@style
+def bars(labels: Sequence[str], observed: ArrayLike, filled: ArrayLike) -> Figure:
+    """Draw the shares of labels, the observed ones above the filled ones."""
+    figure, axes = canvas(2.1, 0.3 * len(labels) + 0.5)
+    places = np.arange(len(labels))
+    axes.barh(places - 0.18, observed, 0.32, color=OBSERVED)
+    axes.barh(places + 0.18, filled, 0.32, color=FILLED, alpha=0.7)
+    shown = [label if len(label) <= 12 else f"{label[:11]}…" for label in labels]
+    axes.set_yticks(places, shown, color=INK, fontsize=8)
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.locator_params(axis="x", nbins=3)
     return figure
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,11 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from notmiwae.kinds import Labels, LeftOut
 from notmiwae.sensitivity import Sweep, sensitivity_analysis
 
 N_DRAWS = 100
 COVERAGE = 0.9
 GRID = 81
+SUMMARY = ["share", "finding", "at_low", "at_mean", "at_high", "threshold", "slope", "spread"]
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +49,7 @@ class Findings:
     ----------
     imputer : NotMIWAEImputer or MIWAEImputer
     values : DataFrame
-        The table ``(N, D)``, NaN where missing.
+        The table ``(N, D)`` as numbers, NaN where missing; labels as their places among `levels`.
     missing : DataFrame of bool
         Where.
     rows : int array of shape (n,)
@@ -57,6 +60,8 @@ class Findings:
         One line for each of these, as from ``diagnose``.
     mechanism : DataFrame
         As from ``mechanism_summary``.
+    levels : mapping of str to list
+        Labels of the columns that hold labels.
     """
 
     imputer: Any
@@ -66,6 +71,7 @@ class Findings:
     draws: Floats
     diagnosis: pd.DataFrame
     mechanism: pd.DataFrame
+    levels: Mapping[str, list[Any]] = field(default_factory=dict)
 
     @property
     def holed(self) -> list[str]:
@@ -94,6 +100,20 @@ class Findings:
         holes = self.missing[name].to_numpy()[self.rows]
         return self.draws[:, holes, at]
 
+    @property
+    def numeric(self) -> list[str]:
+        """Those of the modelled columns that hold numbers."""
+        return [name for name in self.modelled if name not in self.levels]
+
+    def shares(self, name: str) -> tuple[Floats, Floats]:
+        """Share of each label of a column among the observed cells, and among the filled ones."""
+        places = np.arange(len(self.levels[name]))
+        observed, filled = self.observed(name), self.filled(name).ravel()
+        seen, drawn = (
+            (cells[:, None] == places).sum(0) / max(len(cells), 1) for cells in (observed, filled)
+        )
+        return seen, drawn
+
     def curve(self, name: str) -> tuple[Floats, Floats]:
         """Values of a column, observed and drawn, and the learned probabilities of missing them."""
         grid = np.linspace(*bulk(self.observed(name), self.filled(name)), GRID)
@@ -108,9 +128,12 @@ class Findings:
     def sweep(self, max_rows: int) -> Sweep | None:
         """Ask what becomes of the mean of the column with the most holes if the model is wrong.
 
-        Of so many rows at most; None where columns have no names, or nothing is missing.
+        Of so many rows at most; None where columns have no names or hold labels, or nothing is
+        missing.
         """
-        if not self.modelled or not hasattr(self.imputer, "feature_names_in_"):
+        of_numbers = getattr(self.imputer, "schema_", None) is None
+        named = hasattr(self.imputer, "feature_names_in_")
+        if not (self.modelled and of_numbers and named):
             return None
         name = self.modelled[0]
         rows = self.values
@@ -130,7 +153,7 @@ class Findings:
         """
         tail = (1 - COVERAGE) / 2
         parts = []
-        for name in self.modelled:
+        for name in self.numeric:
             draws = self.filled(name)
             low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
             spread = self.observed(name).std() if len(self.observed(name)) else 1.0
@@ -179,7 +202,8 @@ def gather(imputer: Any, X: Any, max_rows: int) -> Findings:
     max_rows : int
         Rows with holes to look at closely; a random sample of them if there are more.
     """
-    values = table(imputer, X)
+    numbers = Numbers(imputer)
+    values = numbers.read(X)
     missing = values.isna()
     holed = np.flatnonzero(missing.any(axis=1))
     if len(holed) > max_rows:
@@ -192,22 +216,50 @@ def gather(imputer: Any, X: Any, max_rows: int) -> Findings:
         warnings.filterwarnings("ignore", message=".* should not be trusted", category=UserWarning)
         diagnosis = imputer.diagnose(part)
     draws = imputer.sample(part, N_DRAWS)
-    summary = imputer.mechanism_summary()
+    drawn = np.stack([numbers.read(draw).to_numpy() for draw in draws])
+    summary = imputer.mechanism_summary().reindex(columns=SUMMARY)
     summary.index = summary.index.map(lambda name: _column(values, name))
-    return Findings(imputer, values, missing, rows, draws, diagnosis, summary)
+    return Findings(imputer, values, missing, rows, drawn, diagnosis, summary, numbers.levels)
 
 
 def _column(values: pd.DataFrame, name: Any) -> str:
     return name if isinstance(name, str) else values.columns[name]
 
 
-def table(imputer: Any, X: Any) -> pd.DataFrame:
-    """Return numbers with names, and NaN where missing."""
-    index = X.index if isinstance(X, pd.DataFrame) else None
-    names = getattr(imputer, "feature_names_in_", None)
-    array = np.array(X, dtype=float, copy=True)
-    if not (isinstance(imputer.missing_values, float) and np.isnan(imputer.missing_values)):
-        array[array == imputer.missing_values] = np.nan
-    if names is None:
-        names = [f"column {number}" for number in range(array.shape[1])]
-    return pd.DataFrame(array, index=index, columns=[str(name) for name in names])
+class Numbers:
+    """Turns a table that an imputer knows into numbers with names.
+
+    Attributes
+    ----------
+    levels : dict of str to list
+        Labels of the columns that hold labels.
+    """
+
+    def __init__(self, imputer: Any) -> None:
+        self.imputer = imputer
+        schema = getattr(imputer, "schema_", None)
+        kinds = {} if schema is None else zip(map(str, schema.names), schema.columns, strict=True)
+        self.kinds = dict(kinds)
+        self.levels = {
+            name: kind.levels for name, kind in self.kinds.items() if isinstance(kind, Labels)
+        }
+
+    def read(self, X: Any) -> pd.DataFrame:
+        """Return the columns that the model sees, NaN where missing."""
+        names = getattr(self.imputer, "feature_names_in_", None)
+        if names is None:
+            names = [f"column {number}" for number in range(np.shape(X)[1])]
+        frame = pd.DataFrame(X)
+        frame.columns = [str(name) for name in names]
+        if not self.kinds:
+            numbers = frame.astype(float)
+            stand_in = self.imputer.missing_values
+            return numbers.mask(numbers == stand_in)  # NaN equals nothing
+        seen = [name for name, kind in self.kinds.items() if not isinstance(kind, LeftOut)]
+        return pd.DataFrame({name: self._column(frame[name]) for name in seen}, frame.index)
+
+    def _column(self, column: pd.Series) -> np.ndarray:
+        if column.name not in self.levels:
+            return column.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+        places = {label: float(place) for place, label in enumerate(self.levels[column.name])}
+        return np.array([places.get(cell, np.nan) for cell in column.astype(object)], dtype=float)

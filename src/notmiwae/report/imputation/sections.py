@@ -17,7 +17,7 @@ from notmiwae.report.figures import (
 )
 from notmiwae.report.imputation import drawings, wording
 from notmiwae.report.imputation.findings import COVERAGE, N_DRAWS, Findings
-from notmiwae.report.imputation.wording import minus, number, percent
+from notmiwae.report.imputation.wording import minus, number, percent, probability
 from notmiwae.report.page import Block, Panel, Section
 
 MOST_PANELS = 24
@@ -32,6 +32,9 @@ def overview(found: Findings) -> Section:
     cells = found.cells()
     rows = []
     for name in found.modelled:
+        if name in found.levels:
+            rows.append(_of_labels(found, name))
+            continue
         filled = found.filled(name)
         widths = cells.loc[cells["column"] == name, "width"]
         rows.append(
@@ -46,15 +49,24 @@ def overview(found: Findings) -> Section:
         )
     header = ["Column", "Missing", "What goes missing", "Mean of the observed"]
     header += ["Mean of the filled", "Width of the interval"]
+    labels = "Of labels, the one most frequent among the observed, and its shares."
     note = (
         f"Width of the interval: of the one that holds a filled value with probability "
         f"{percent(COVERAGE)}, in standard deviations of the observed values; the middle cell of "
         "the column. About 3.3 would say that nothing is known beyond the column as a whole."
     )
     blocks: list[Block] = [page.text(*wording.in_short(found))]
+    notes = [note, labels] if found.levels else [note]
     if rows:
-        blocks.append(page.table("Columns with holes", header, rows, notes=[note], words=[2]))
+        blocks.append(page.table("Columns with holes", header, rows, notes=notes, words=[2]))
     return {"title": "In short", "blocks": blocks}
+
+
+def _of_labels(found: Findings, name: str) -> list[str]:
+    observed, filled = found.shares(name)
+    most = int(observed.argmax())
+    said = [f"{found.levels[name][most]}: {percent(observed[most])}", percent(filled[most]), "–"]
+    return [name, percent(found.missing[name].mean()), wording.finding(found, name), *said]
 
 
 def where(found: Findings) -> Section:
@@ -132,7 +144,8 @@ def why(found: Findings) -> Section:
     if len(found.imputer.selection_.bounds) > 1:
         blocks.append(_comparison(found))
     if wording.models_mechanism(found):
-        blocks += [_mechanisms(found), _curves(found)]
+        blocks.append(_mechanisms(found))
+        blocks += [_curves(found)] if found.numeric else []
     blocks.append(page.terms(wording.LIMITS))
     return {"title": "Why values are missing", "blocks": blocks}
 
@@ -161,8 +174,8 @@ def _mechanisms(found: Findings) -> Block:
     rows = []
     for name in found.modelled:
         line = found.mechanism.loc[name]
-        curve = [f"{line[key]:.2f}" for key in ("at_low", "at_mean", "at_high")]
-        spread = "–" if np.isnan(line["spread"]) else f"{line['spread']:.2f}"
+        curve = [probability(line[key]) for key in ("at_low", "at_mean", "at_high")]
+        spread = probability(line["spread"])
         threshold = number(line["threshold"]) if wording.reach(line) > wording.SOME else "–"
         rows.append([name, wording.sign(line), *curve, threshold, spread])
     header = ["Column", "Signs that the value itself decides", "P low", "P mean", "P high"]
@@ -178,7 +191,7 @@ def _mechanisms(found: Findings) -> Block:
 
 def _curves(found: Findings) -> Block:
     panels: list[Panel] = []
-    for name in found.modelled[:MOST_PANELS]:
+    for name in found.numeric[:MOST_PANELS]:
         grid, curve = found.curve(name)
         alt = (
             f"The learned probability that {name} is missing: {curve[0]:.2f} at {number(grid[0])}, "
@@ -201,6 +214,9 @@ def fills(found: Findings) -> Section:
     """Observed values beside what fills the holes."""
     panels: list[Panel] = []
     for name in found.modelled[:MOST_PANELS]:
+        if name in found.levels:
+            panels.append(_labels(found, name))
+            continue
         observed, filled = found.observed(name), found.filled(name)
         alt = (
             f"Two histograms of {name}: observed values with mean {number(observed.mean())}, "
@@ -220,6 +236,17 @@ def fills(found: Findings) -> Section:
     figure = page.figure(caption, panels, columns=4, legend=legend, across="value")
     blocks = [figure] if panels else [page.text("Nothing was missing.")]
     return {"title": "What fills the holes", "blocks": blocks}
+
+
+def _labels(found: Findings, name: str) -> Panel:
+    observed, filled = found.shares(name)
+    labels = [str(label) for label in found.levels[name]]
+    told = ", ".join(
+        f"{label} {percent(seen)} and {percent(drawn)}"
+        for label, seen, drawn in zip(labels, observed, filled, strict=True)
+    )
+    alt = f"Bars for the labels of {name}, with the shares of the observed and the filled: {told}."
+    return {"title": name, "image": embed(drawings.bars(labels, observed, filled), alt)}
 
 
 def _more(names: Sequence[str]) -> str:

@@ -56,6 +56,11 @@ def number(value: float) -> str:
     return minus(f"{value:,.{min(decimals, 4)}f}")
 
 
+def probability(value: float) -> str:
+    """Say a probability, or the spread of one; a dash where there is none."""
+    return "–" if np.isnan(value) else f"{value:.2f}"
+
+
 def minus(text: str) -> str:
     """Set a number with a minus sign, which is as wide as a plus."""
     return text.replace("-", "−")
@@ -70,7 +75,8 @@ def percent(share: float) -> str:
 
 def models_mechanism(found: Findings) -> bool:
     """Whether the model says anything of why values are missing."""
-    return bool(found.modelled) and not found.mechanism["at_mean"].isna().all()
+    said = found.mechanism["finding"]
+    return bool(found.modelled) and not (said == "not modelled").all()
 
 
 def finding(found: Findings, name: str) -> str:
@@ -86,6 +92,8 @@ def reach(line: pd.Series) -> float:
 def sign(line: pd.Series) -> str:
     """Say how strong the signs are that a column's value itself decides, given its summary."""
     span = reach(line)
+    if np.isnan(span):  # of labels
+        return str(line["finding"])
     strength = "strong" if span > STRONG else "some" if span > SOME else "none visible"
     said = strength if strength == "none visible" else f"{strength}: {line['finding']}"
     if line["spread"] > APART:
