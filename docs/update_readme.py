@@ -140,8 +140,11 @@ STUDIES = {
         "the mean, in the lowest and highest quarter, or around the mean; fitted on 455 rows, RMSE "
         "over the missing cells of the other 114, in standard deviations. In brackets: the "
         "report's best validation RMSE seen, selected with the true values (*), or the baseline "
-        "run again on its split and masks (†).",
+        "run again on its split and masks (†). Around the mean and at the extremes every number "
+        "that the report printed is worse than filling in the column's mean.",
         tables,
+        over_seeds=", mean ± standard deviation; where there is only a mean, it is of one seed, or "
+        "no seed makes a difference",
     ),
     "uci": Study(
         "The original paper's benchmark and protocol: values above the mean deleted in the first "
