@@ -359,6 +359,22 @@ def test_what_a_preset_runs_exists(preset):
     assert {name for methods in preset.methods.values() for name in methods} <= set(FITS)
 
 
+def test_some_methods_have_more_seeds_than_the_rest_of_a_preset():
+    short, full = breast.PRESETS["short"], breast.PRESETS["full"]
+    assert [short.seeds_of(name) for name in (NAMED[FIRST], "MICE", DEFAULT, LINEAR)] == [
+        5,
+        5,
+        1,
+        1,
+    ]
+    assert [
+        full.seeds_of(name) for name in (DEFAULT, breast_methods.ablated("linear", "axes"))
+    ] == [
+        5,
+        2,
+    ]
+
+
 def test_table_shows_held_out_errors_beside_published_ones(tmp_path):
     results = run(tmp_path, tables=[FIRST])
     cells = (re.split(r"\s{2,}", line) for line in results.table().splitlines())

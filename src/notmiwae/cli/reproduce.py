@@ -25,8 +25,8 @@ def configure(parser: Parser) -> None:
     parser.epilog = _describe_studies()
     add = parser.add_argument
     add("study", metavar="STUDY", help="name of the study, see below")
-    about = "quick: minutes, to look around; full: as published (default: quick)"
-    add("--preset", choices=["quick", "full"], default="quick", help=about)
+    about = "quick: minutes, to look around; full: as published; short, of breast: in between"
+    add("--preset", default="quick", metavar="NAME", help=f"{about} (default: quick)")
     about = "only these, where a study has several (default: those of the preset)"
     add("--datasets", type=parsing.names, metavar="A,B", help=about)
     add("--output", "-o", type=Path, metavar="DIR", help="where to write (default: out/STUDY)")
