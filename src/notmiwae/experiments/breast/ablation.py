@@ -66,7 +66,9 @@ def section(results: Benchmark, kept: Kept) -> Section:
         page.text(EXPECTED, FOUND),
         page.terms(FAULTS),
         _table(entries),
-        page.figure("One fault at a time, and all six; Table 1, Gaussian.", panels, columns=2),
+        page.figure(
+            "One fault at a time, and all six; Table 1, Gaussian.", panels, columns=2, least=17
+        ),
         page.text(*_shown(entries)),
         *_while_training(kept),
         _ones(entries),

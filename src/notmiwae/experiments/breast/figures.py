@@ -80,7 +80,7 @@ def errors(results: Benchmark) -> Block:
         key("published", figures.MUTED, "diamond"),
     ]
     caption = "Further left is better. Ticks, where there are some, are single seeds."
-    return page.figure(caption, panels, columns=2, legend=legend)
+    return page.figure(caption, panels, columns=2, least=17, legend=legend)
 
 
 def say(dots: Dots) -> str:
