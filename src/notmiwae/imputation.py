@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from notmiwae.model import ImportanceSample, LatentVariableModel
@@ -177,8 +177,21 @@ def stream(
 def cells_per_draw(model: LatentVariableModel, x: Tensor, mask: Tensor) -> int:
     """Values that the widest array holds for one draw of one row: a layer, or the nodes."""
     layers = [len(parameter) for parameter in model.parameters() if parameter.dim() > 1]
+
+    def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        layers.append(output[0].numel())
+
+    # A convolution gives more values than its weights tell. The encoder's are not once per draw.
+    hooks = [
+        module.register_forward_hook(note)
+        for part in (model.observation, model.mechanism)
+        for module in part.modules()
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
+    ]
     with torch.no_grad(), seeded(0, x.device):
         nodes = model(x, mask, 1).missing.width
+    for hook in hooks:
+        hook.remove()
     return max([x.shape[1], nodes, *layers])
 
 
