@@ -240,6 +240,7 @@ def test_labels_are_shown_by_their_shares(tmp_path):
     said = row(html, "owner")[0]
     assert said[2] == f"{shares.index[0]}: {wording.percent(shares.iloc[0])}"
     assert "Bars for the labels of owner" in html
+    assert "What if the missing values of income are not what they seem?" in html
 
 
 class TestCommandLine:

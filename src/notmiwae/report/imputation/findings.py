@@ -62,6 +62,8 @@ class Findings:
         As from ``mechanism_summary``.
     levels : mapping of str to list
         Labels of the columns that hold labels.
+    table : DataFrame, optional
+        The table as it came, where it is not all numbers.
     """
 
     imputer: Any
@@ -72,6 +74,7 @@ class Findings:
     diagnosis: pd.DataFrame
     mechanism: pd.DataFrame
     levels: Mapping[str, list[Any]] = field(default_factory=dict)
+    table: pd.DataFrame | None = None
 
     @property
     def holed(self) -> list[str]:
@@ -128,15 +131,13 @@ class Findings:
     def sweep(self, max_rows: int) -> Sweep | None:
         """Ask what becomes of the mean of the column with the most holes if the model is wrong.
 
-        Of so many rows at most; None where columns have no names or hold labels, or nothing is
-        missing.
+        Of the columns of numbers, and of so many rows at most; None where there is no such column
+        with a hole, or columns have no names.
         """
-        of_numbers = getattr(self.imputer, "schema_", None) is None
-        named = hasattr(self.imputer, "feature_names_in_")
-        if not (self.modelled and of_numbers and named):
+        if not (self.numeric and hasattr(self.imputer, "feature_names_in_")):
             return None
-        name = self.modelled[0]
-        rows = self.values
+        name = self.numeric[0]
+        rows = self.values if self.table is None else self.table
         if len(rows) > max_rows:
             rows = rows.sample(max_rows, random_state=self.imputer.seed_ % 2**32)
         if not rows[name].isna().any() or not np.isnan(self.imputer.missing_values):
@@ -219,7 +220,10 @@ def gather(imputer: Any, X: Any, max_rows: int) -> Findings:
     drawn = np.stack([numbers.read(draw).to_numpy() for draw in draws])
     summary = imputer.mechanism_summary().reindex(columns=SUMMARY)
     summary.index = summary.index.map(lambda name: _column(values, name))
-    return Findings(imputer, values, missing, rows, drawn, diagnosis, summary, numbers.levels)
+    mixed = X if numbers.kinds and isinstance(X, pd.DataFrame) else None
+    return Findings(
+        imputer, values, missing, rows, drawn, diagnosis, summary, numbers.levels, mixed
+    )
 
 
 def _column(values: pd.DataFrame, name: Any) -> str:
