@@ -114,7 +114,7 @@ def _short(results: Study) -> Section:
         page.text(*tables.beside_the_bound(results), budget),
         tables.table_4(results),
         figures.errors(results),
-        page.text(truth),
+        page.text(*tables.beside_the_report(results), truth),
     ]
     return _section("Table 4", *blocks)
 
