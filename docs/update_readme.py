@@ -201,6 +201,7 @@ def section(name: str, study: Study) -> list[str]:
     return [
         study.about,
         "",
+        *([run["remark"], ""] if "remark" in run else []),
         *study.table(results),
         "",
         f"`{run['command']}`; {seeds(run['seeds'], study.over_seeds)}; {run['cpu_count']} cores, "

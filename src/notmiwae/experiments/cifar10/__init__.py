@@ -412,7 +412,11 @@ def make_results(rows: Sequence[Row], about: Mapping[str, Any]) -> Study:
         title=TITLE,
         rows=[*every, *(ours if channels else ()), *channels],
         metadata=about,
-        published={CHANNEL: PUBLISHED, CLIPPING: CLIPPED},
+        published={
+            data: numbers
+            for data, numbers in {CHANNEL: PUBLISHED, CLIPPING: CLIPPED}.items()
+            if data in about["data"]
+        },
     )
 
 

@@ -150,6 +150,8 @@ def transfers(work: Work) -> Iterator[Block]:
             adapted_from(before): (CHANNELS, adapted_from(before)),
         }
         filled = {name: work.kept.read(*there, after) for name, there in names.items()}
+        if not any(kept for name, kept in filled.items() if name != TRAINED):
+            continue
         caption = f"{after.capitalize()} missing where it dominates."
         frogs = FROG if after == "green" else None
         if block := Gallery(problem, filled).block(caption, frogs, 6):
@@ -167,20 +169,24 @@ def over_exposed(work: Work) -> Block | None:
 def batch_curves(results: Study, kept: Kept) -> Block | None:
     """Return Figure 2 and its answer: errors while training, by size of a batch."""
     panels: list[Panel] = []
-    sizes: list[int] = []
-    for bound in BOUNDS:
-        curves = {
+    found = {
+        bound: {
             int(size): fit
             for size in results.columns(BATCHES)
             if (fit := kept.read(BATCHES, bound, size))
         }
+        for bound in BOUNDS
+    }
+    sizes = sorted({size for curves in found.values() for size in curves})
+    seen = [fit["errors_seen"].max() for curves in found.values() for fit in curves.values()]
+    top = 1.05 * max(seen, default=1.0)
+    for bound, curves in found.items():
         if not curves:
             continue
-        sizes = list(curves)
         said = "; ".join(f"{size}: {fit['errors_seen'][-1]:.3f}" for size, fit in curves.items())
         alt = f"{bound}: error while training, by size of a batch. At the end {said}."
         published = FIGURE_2 if bound == PUBLISHED_BOUND else {}
-        drawn = draw_curves(curves, published, _levels(results))
+        drawn = draw_curves(curves, published, _levels(results), top)
         panels.append({"title": bound.capitalize(), "image": figures.embed(drawn, alt)})
     if not panels:
         return None
@@ -210,8 +216,9 @@ def draw_curves(
     curves: Mapping[int, Mapping[str, Any]],
     published: Mapping[int, float],
     levels: Sequence[float],
+    top: float,
 ) -> Figure:
-    """Draw errors over images seen, a line for each size of a batch."""
+    """Draw errors, up to `top`, over images seen: a line for each size of a batch."""
     figure = Figure(figsize=(3.4, 2.5), layout="constrained")
     axes = figure.add_subplot()
     for level in levels:
@@ -223,6 +230,6 @@ def draw_curves(
             at = fit["images_seen"][-1]
             axes.plot(at, published[size], "D", mfc="white", mec=shade, ms=4, clip_on=False)
     axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, top)
     axes.locator_params(nbins=5)
     return figure

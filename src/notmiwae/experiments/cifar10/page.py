@@ -60,7 +60,7 @@ def make_page(results: Study, work: Work) -> Page:
         _clipping(results, work),
         _method(results),
         _limits(results),
-        provenance(results, {}),
+        provenance(results, {"Remark": about["remark"]} if "remark" in about else {}),
     ]
     return {
         "title": "Which blue was there?",
