@@ -68,8 +68,9 @@ def _estimand(name: str, by: Mapping[str, Mapping[str, coverage.Performance]]) -
 
 
 def _chart(by: Mapping[str, Mapping[str, coverage.Performance]]) -> Block:
+    # Short names: the panels are narrow.
     charts = {
-        UNDER[deletion]: [
+        deletion: [
             Dots(method, [100 * one.coverage], figures.PALETTE[method != OURS])
             for method, one in found.items()
         ]
