@@ -73,7 +73,9 @@ def test_an_imputer_that_starts_out_wrong_ends_right(monkeypatch):
     assert np.sqrt(np.mean((imputer.transform(holes) - x)[hidden] ** 2)) < 0.7
 
 
-@pytest.mark.parametrize("mechanism", ["self-masking-known", "at-random", "linear"])
+@pytest.mark.parametrize(
+    "mechanism", ["self-masking-known", "self-masking-spline", "at-random", "linear"]
+)
 def test_nothing_is_tried_where_no_direction_is_open(mechanism, monkeypatch):
     monkeypatch.setattr(directions, "turn", lambda *_: pytest.fail("tried"))
     NotMIWAEImputer(mechanism, **{**SETTINGS, "max_steps": 10}).fit(one_factor()[1])

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from notmiwae.imputation import diagnose
-from notmiwae.mechanisms import SelfMasking, SelfMaskingKnown
+from notmiwae.mechanisms import BentMechanism, SelfMasking, SelfMaskingKnown
 from notmiwae.model import LatentVariableModel
 
 STEEPNESS = 2.0
@@ -44,10 +44,18 @@ Train = Callable[[Sequence[LatentVariableModel]], object]
 """Trains models in place, side by side."""
 
 
-def undecided(model: LatentVariableModel) -> bool:
-    """Whether the direction of its self-masking is for the data to say."""
+def can_start(model: LatentVariableModel) -> bool:
+    """Whether its mechanism may start from lines: self-masking whose direction is not given."""
     kind = model.mechanism
     return isinstance(kind, SelfMasking) and not isinstance(kind, SelfMaskingKnown)
+
+
+def undecided(model: LatentVariableModel) -> bool:
+    """Whether its mechanism has a direction, one per column, that is for the data to say.
+
+    One with bends has not: it may go missing at both ends.
+    """
+    return can_start(model) and not isinstance(model.mechanism, BentMechanism)
 
 
 def lines(model: LatentVariableModel) -> Tensor:

@@ -98,7 +98,7 @@ class Course:
             them it starts without a direction.
         """
         waited = self._waited(members)
-        if start is not None and waited and directions.undecided(waited[0]):
+        if start is not None and waited and directions.can_start(waited[0]):
             waited = [directions.started(model, start) for model in waited]
         return Trained(waited, self._fit(waited, members, self.side_by_side))
 

@@ -119,7 +119,7 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         chosen = self.selection_.chosen
         [model], histories, _ = first[chosen]
         others = courses[chosen].train(
-            range(1, self.n_models), lines(model) if undecided(model) else None
+            range(1, self.n_models), lines(model) if undecided(model) else start
         )
         # Bounds on rows of their own differ by these rows, too: there, all of the models count.
         kept = [
