@@ -203,7 +203,7 @@ def test_what_cannot_be_answered_is_refused(options, match):
 
 
 def test_an_array_has_no_names():
-    with pytest.raises(ValueError, match="must be a DataFrame"):
+    with pytest.raises(ValueError, match=r"must be a pandas DataFrame, .*; got numpy ndarray"):
         sensitivity_analysis(Known(), survey().to_numpy(), "income")
 
 

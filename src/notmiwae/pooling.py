@@ -100,7 +100,8 @@ def pool(
     Examples
     --------
     >>> from notmiwae import pool
-    >>> pool([10.2, 9.8, 10.6], [0.25, 0.24, 0.26], complete_df=99).round(2).loc[0, "std_error"]
+    >>> pooled = pool([10.2, 9.8, 10.6], [0.25, 0.24, 0.26], complete_df=99)
+    >>> float(pooled.loc[0, "std_error"].round(2))
     0.68
     """
     check_number("coverage", coverage, above=0, below=1)

@@ -159,7 +159,8 @@ def read_question(
 def check_question(X: pd.DataFrame, column: str, question: Any) -> None:
     """Find what a table cannot answer."""
     if not isinstance(X, pd.DataFrame):
-        raise ValueError(f"X must be a DataFrame, whose columns have names; got {type(X).__name__}")
+        kind = f"{type(X).__module__.split('.')[0]} {type(X).__name__}"
+        raise ValueError(f"X must be a pandas DataFrame, whose columns have names; got {kind}")
     names = list(X.columns)
     if column not in names:
         raise ValueError(f"column must be one of {names}; got {column!r}")
