@@ -80,6 +80,10 @@ def other_images(results: dict[str, Any]) -> list[str]:
             if entry["split"] == part:
                 cells.setdefault(entry["method"], {})[entry["data"]] = spread(entry["rmse"], 4)
         columns = list(dict.fromkeys(data for by in cells.values() for data in by))
+        if not columns:
+            continue
+        if part == "batch size":
+            columns.sort(key=int)
         lines += [f"| {part} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
         for method, by in cells.items():
             lines.append(f"| {method} | {' | '.join(by.get(data, '–') for data in columns)} |")

@@ -147,7 +147,8 @@ def _channels(results: Study, work: Work) -> Section:
         "over to another, and left it there. What is specific to the channel is small: why it is "
         "missing, and how the encoder reads images with that gap. Adapted keeps the decoder, which "
         "knows what images look like, and fits mechanism and encoder to images with the new gaps, "
-        "without any true value of theirs."
+        "without any true value of theirs. What it was trained on before, the same images with "
+        "other gaps, it has seen in addition: it starts ahead."
     )
     return _section(
         "From one channel to another",

@@ -40,8 +40,9 @@ class Study(Results):
         return methods
 
     def columns(self, part: str) -> list[str]:
-        """Return the data of a part, in the order in which they were given."""
-        return list(dict.fromkeys(row.data for row in self.rows if row.split == part))
+        """Return the data of a part, in the order in which they were given; sizes in their own."""
+        found = list(dict.fromkeys(row.data for row in self.rows if row.split == part))
+        return sorted(found, key=int) if part == BATCHES else found
 
     def of(self, part: str, method: str, data: str) -> dict[str, Any] | None:
         """Return the summary of one method on one set of data, if there is one."""
