@@ -71,6 +71,8 @@ class Preset:
         Whether missForest has fewer trees and rounds.
     more_seeds : mapping of str to int
         Of methods that have others than the rest.
+    settings : mapping
+        Given to the imputers, unless a run says otherwise.
     """
 
     n_seeds: int
@@ -79,6 +81,7 @@ class Preset:
     n_epochs: int = EPOCHS
     quick_baselines: bool = False
     more_seeds: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def seeds_of(self, method: str) -> int:
         """Return how many seeds a method has."""
@@ -105,6 +108,7 @@ PRESETS = {
         },
         n_epochs=25,
         quick_baselines=True,
+        settings={"n_models": 1},
     ),
     "short": Preset(
         n_seeds=1,
@@ -221,7 +225,8 @@ def run(
     Parameters
     ----------
     preset : {'quick', 'short', 'full'}
-        One seed, a few methods and the report's training cut short; the report's Gaussian models
+        One seed, a few methods of one model each and the report's training cut short; the report's
+        Gaussian models
         and the default with one seed, the mechanisms named in advance with five; or five seeds of
         everything.
     output : path
@@ -268,7 +273,7 @@ def run(
         for method in check_names("methods", methods or chosen.methods[table], FITS)
         for i in range(chosen.seeds_of(method))
     ]
-    effort = Effort(n_epochs, chosen.quick_baselines, settings)
+    effort = Effort(n_epochs, chosen.quick_baselines, {**chosen.settings, **settings})
     made_by = {"n_columns": n_columns, **effort._asdict()}
     rows = KeptRows(Path(output, "rows.jsonl"), **made_by)
     kept = Kept(Path(output, "fits"), seed)
