@@ -384,7 +384,9 @@ class LatentVariableImputer(TransformerMixin, TableReader):
                 name: statements.with_candidate(mechanism, candidate)
                 for name, candidate in CANDIDATES.items()
             }
-        return {mechanism if isinstance(mechanism, str) else "given": mechanism}
+        if isinstance(mechanism, str):
+            return {mechanism: mechanism}
+        return {"by column" if isinstance(mechanism, Mapping) else "given": mechanism}
 
     def _settings(self) -> dict[str, Any]:
         """Parameters by name, with those of a mechanism."""
