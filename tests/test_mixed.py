@@ -324,7 +324,7 @@ def test_each_column_has_the_mechanism_that_is_stated():
     assert summary["slope"]["a"] > 0 > summary["slope"]["b"]
     assert summary.loc["a", "finding"] != "not modelled"
     assert np.isfinite(model.transform(frame)).all()
-    assert model.selection_.chosen == "given"
+    assert model.selection_.chosen == "by column"
 
 
 def test_columns_that_nothing_is_said_of_are_chosen_for():
