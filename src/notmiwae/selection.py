@@ -41,7 +41,7 @@ MARGINS = {
 """What each has to gain over what was chosen before it."""
 
 TOLERANCE = 0.05
-"""A model that misses so many nats per row and column, against another start, took a wrong turn."""
+"""A model that misses so many nats per row and column, against the first, took a wrong turn."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Selection:
     ----------
     bounds : dict
         Mean bound per held-out row of each mechanism, in nats, in the order in which they are
-        considered; that of its best model.
+        considered; that of its first model.
     margins : dict
         Gain per row that a mechanism needs to replace what was chosen before it.
     tolerance : float

@@ -226,9 +226,8 @@ def run(
     ----------
     preset : {'quick', 'short', 'full'}
         One seed, a few methods of one model each and the report's training cut short; the report's
-        Gaussian models
-        and the default with one seed, the mechanisms named in advance with five; or five seeds of
-        everything.
+        Gaussian models and the default with one seed, the mechanisms named in advance with five;
+        or five seeds of everything.
     output : path
         Folder to write to.
     seed : int
