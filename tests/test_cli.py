@@ -14,7 +14,7 @@ import notmiwae
 from notmiwae import NotMIWAEImputer, training
 from notmiwae.amputation import AMPUTATIONS
 from notmiwae.cli import main, modelling, reproduce
-from notmiwae.imputers import ESTIMATORS
+from notmiwae.latent_imputer import ESTIMATORS
 from notmiwae.mechanisms import MECHANISMS
 from notmiwae.observations import OBSERVATIONS
 
@@ -245,7 +245,7 @@ class TestMixed:
     def test_batches_give_the_same_file(self, people, tmp_path, monkeypatch, more):
         pytest.importorskip("pyarrow")
         monkeypatch.setattr("notmiwae.cli.impute.ROWS_PER_SEED", 16)
-        monkeypatch.setattr("notmiwae.imputers.ROWS_PER_SEED", 16)
+        monkeypatch.setattr("notmiwae.latent_imputer.ROWS_PER_SEED", 16)
         assert main(["impute", "people.csv", "-o", "a.csv", *self.TINY, "--save", "model"]) == 0
         people["grade"] = people["grade"].astype(pd.CategoricalDtype(["low", "middle", "high"]))
         people.to_parquet("people.parquet", index=False)
@@ -382,7 +382,7 @@ class TestBatches:
     def many(self, folder, monkeypatch):
         """A table of batches that are unlike: some complete, one with nothing observed."""
         monkeypatch.setattr("notmiwae.cli.impute.ROWS_PER_SEED", 16)
-        monkeypatch.setattr("notmiwae.imputers.ROWS_PER_SEED", 16)
+        monkeypatch.setattr("notmiwae.latent_imputer.ROWS_PER_SEED", 16)
         rng = np.random.default_rng(0)
         frame = pd.DataFrame(
             {

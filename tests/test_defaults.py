@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from notmiwae.experiments import defaults, development
-from notmiwae.experiments.defaults import Preset, selected
+from notmiwae.experiments.defaults import Preset, judged
 from notmiwae.experiments.development import DELETIONS, make_problem
 from notmiwae.experiments.results import Row
 from notmiwae.selection import CANDIDATES
@@ -59,36 +59,33 @@ def test_deletions_do_as_they_say():
     assert max(abs(np.corrcoef(x, where["at random"][:, 0])[0, 1]) for x in others.T) > 0.1
 
 
-def candidate(method, rmse, bound, n_columns=2.0):
-    scores = {"rmse": rmse, "bound": bound, "n_columns": n_columns}
-    return Row(method, "tiny", 0, "middle", scores, 1.0)
+def test_choices_go_by_the_bound_and_not_by_the_error():
+    bounds = {
+        "at-random": -5.00,
+        "self-masking": -4.965,
+        "self-masking, in context": -4.99,
+        "self-masking-spline": -4.94,
+    }
+    fills = {name: np.array([float(number)]) for number, name in enumerate(bounds)}
+    errors = judged(bounds, fills, 1, error=lambda filled: filled[0])
+    assert errors["choice: margins 0.01 and 0.01, alone"] == 3
+    assert errors["choice: margins 0.01 and 0.04, alone"] == 1
+    assert errors["choice: margins 0.04 and 0.04, alone"] == 3  # against at random
+    assert errors["choice: margins 0.01 and 0.04, within 0.03"] == np.mean([1, 2, 3])
+    assert errors["choice: margins 0.01 and 0.01, within 0.03"] == np.mean([1, 3])
 
 
-def test_a_margin_chooses_by_the_bound_and_not_by_the_error():
-    rows = [
-        candidate("at-random", 0.9, -5.00),
-        candidate("self-masking", 0.1, -4.97),
-        candidate("self-masking, in context", 0.3, -4.975),
-        candidate("self-masking-spline", 2.0, -4.80),
-        Row("MICE", "tiny", 0, "middle", {"rmse": 0.05}, 1.0),
-    ]
-    margins = [(0.0, 0.0), (0.0, 0.05), (0.01, 0.1), (0.05, 0.2)]
-    chosen = [next(selected(rows, *pair)) for pair in margins]
-    assert [row.metrics["rmse"] for row in chosen] == [2.0, 2.0, 0.1, 0.9]
-    assert chosen[-1].notes == ("chose at-random",)
-    assert chosen[-1].seconds == len(CANDIDATES)
-
-
-def test_the_study_writes_what_auto_would_do_at_every_margin(monkeypatch, tmp_path):
-    quick = {"max_steps": 3, "n_models": 1, "n_impute_samples": 5, "hidden": (4,)}
+def test_the_study_writes_candidates_and_choices(monkeypatch, tmp_path):
+    quick = {"max_steps": 3, "n_impute_samples": 5, "hidden": (4,)}
     monkeypatch.setitem(defaults.PRESETS, "quick", Preset(1, ("tiny",), quick))
-    results = defaults.run("quick", tmp_path, n_jobs=1, methods=["column mean", *CANDIDATES])
+    results = defaults.run("quick", tmp_path, n_jobs=1, methods=["column mean", "auto"])
     means = results.geometric_means()
     assert set(means["column mean"]) == set(DELETIONS)
-    assert {"auto, margins 0.01 and 0.02", "auto, margins 0.04 and 0.04"} < set(means)
+    assert {f"{name}, alone" for name in CANDIDATES} < set(means)
+    assert {"auto", "margins 0.01 and 0.04, within 0.03"} < set(means)
     assert json.loads((tmp_path / "results.json").read_text())["geometric_means"] == means
     assert results.table().count("\n") == len(means) + 3
-    again = defaults.run("quick", tmp_path, n_jobs=1, methods=["column mean", *CANDIDATES])
+    again = defaults.run("quick", tmp_path, n_jobs=1, methods=["column mean", "auto"])
     assert again.rows == results.rows  # from the file, times included
 
 

@@ -57,6 +57,18 @@ def test_a_turned_column_goes_missing_beyond_the_edge_of_what_is_seen():
         assert threshold == pytest.approx(-slope * 0.8, abs=0.02)
 
 
+@pytest.mark.parametrize("mechanism", ["self-masking", "self-masking-spline"])
+def test_what_can_bend_starts_no_steeper_than_a_turned_column(mechanism):
+    _, holes = one_factor(50)
+    model = NotMIWAEImputer(mechanism, **{**SETTINGS, "max_steps": 5}).fit(holes).model_
+    start = torch.tensor([[-20.0, 1.0, 0.0], [40.0, 3.0, 0.5]])
+    line = directions.lines(directions.started(model, start))
+    steepest = 20.0 if mechanism == "self-masking" else directions.STEEPNESS
+    assert line[0].abs().max() == pytest.approx(steepest)
+    assert (line[1, 0] / line[0, 0]).item() == pytest.approx(-2)  # the threshold stays
+    assert line[:, 1:].equal(start[:, 1:])
+
+
 def test_an_imputer_that_starts_out_wrong_ends_right(monkeypatch):
     x, holes = one_factor()
     learned = directions.lines

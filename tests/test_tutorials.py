@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from notmiwae import cli
-from notmiwae.imputers import LatentVariableImputer
+from notmiwae.latent_imputer import LatentVariableImputer
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(

@@ -23,10 +23,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from notmiwae.imputers import ROWS_PER_SEED
+from notmiwae.latent_imputer import ROWS_PER_SEED
 
 if TYPE_CHECKING:
-    from notmiwae.imputers import LatentVariableImputer
+    from notmiwae.latent_imputer import LatentVariableImputer
 
 Floats = NDArray[np.float64]
 Values = NDArray[Any]

@@ -117,9 +117,14 @@ def turned(learned: Tensor, column: int, values: Tensor, mask: Tensor) -> Tensor
 
 
 def started(waited: LatentVariableModel, start: Tensor) -> LatentVariableModel:
-    """Return a copy whose mechanism starts at these lines ``(2, D)``."""
+    """Return a copy whose mechanism starts at these lines ``(2, D)``.
+
+    If it can bend, no steeper than a turned column: it could not bend a steep line any more.
+    """
     model = copy.deepcopy(waited)
     assert isinstance(model.mechanism, SelfMasking)
+    if isinstance(model.mechanism, BentMechanism):
+        start = start * (STEEPNESS / start[0].abs().clamp_min(STEEPNESS))
     with torch.no_grad():
         model.mechanism.weight.copy_(start[0])
         model.mechanism.intercept.copy_(start[1])

@@ -356,8 +356,6 @@ class ImageImputer(BaseEstimator):
         imputer.model_.eval()
         return imputer
 
-    # ------------------------------------------------------------------ building blocks
-
     def _start(self, X: Any) -> None:
         """Check everything, and build an untrained model."""
         self._check_parameters()

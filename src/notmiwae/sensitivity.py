@@ -25,7 +25,7 @@ from notmiwae.validation import check_number, lookup
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from notmiwae.imputers import LatentVariableImputer
+    from notmiwae.latent_imputer import LatentVariableImputer
 
 N_DRAWS = 20
 UNITS = ("sd", "column")

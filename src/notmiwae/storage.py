@@ -13,6 +13,7 @@ from torch import Tensor
 
 from notmiwae import persistence
 from notmiwae.assembly import choose_device
+from notmiwae.ensembles import Trained
 from notmiwae.preprocessing import Standardiser
 from notmiwae.schema import Schema
 from notmiwae.selection import Selection
@@ -125,6 +126,7 @@ def _learned(imputer: Any) -> dict[str, Any]:
         "missing_share": imputer.missing_share_,
         "indicated": imputer.indicator_.features_ if imputer.add_indicator else None,
         "selection": vars(imputer.selection_),
+        "mechanisms": imputer.mechanisms_,
         "histories": [vars(history) for history in imputer.histories_],
     }
 
@@ -139,6 +141,7 @@ def _restore(
     imputer.schema_ = fitted["schema"] and Schema.from_list(fitted["schema"])
     imputer.histories_ = [History(**history) for history in fitted["histories"]]
     imputer.selection_ = Selection(**fitted["selection"])
+    imputer.mechanisms_ = fitted["mechanisms"]
     imputer.preprocessing_ = Standardiser()
     for key in SCALES:
         setattr(imputer.preprocessing_, key, tensors.pop(f"preprocessing.{key}").numpy())
@@ -149,11 +152,20 @@ def _restore(
     # A model from a machine with a GPU works without one.
     imputer.device_ = choose_device(imputer.device if torch.cuda.is_available() else "cpu")
     imputer.models_ = _models(imputer, tensors, path)
+    imputer.candidates_ = {
+        name: Trained([model], [history])
+        for name, model, history in zip(
+            reversed(imputer.mechanisms_),
+            reversed(imputer.models_),
+            reversed(imputer.histories_),
+            strict=True,
+        )
+    }
 
 
 def _models(imputer: Any, tensors: dict[str, Tensor], path: str | Path) -> list[Any]:
     models = []
-    for index in range(len(imputer.histories_)):
+    for index, mechanism in enumerate(imputer.mechanisms_):
         prefix = f"model.{index}."
         weights = {
             key.removeprefix(prefix): value
@@ -161,7 +173,7 @@ def _models(imputer: Any, tensors: dict[str, Tensor], path: str | Path) -> list[
             if key.startswith(prefix)
         }
         with seeded(0):
-            model = imputer._build(imputer.selection_.chosen)
+            model = imputer._build(mechanism)
         persistence.load_weights(model, weights, path)
         models.append(model.to(imputer.device_).eval())
     return models

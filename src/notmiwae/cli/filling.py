@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from notmiwae.cli.mistakes import mistakes
 from notmiwae.cli.modelling import Choice
-from notmiwae.imputers import LatentVariableImputer
+from notmiwae.latent_imputer import LatentVariableImputer
 from notmiwae.tables import Style, Table, writing
 
 LABEL = "imputation"

@@ -31,12 +31,12 @@ from notmiwae.cli.modelling import (
 )
 from notmiwae.cli.parsing import Parser
 from notmiwae.cli.pipes import named, piped
-from notmiwae.imputers import (
+from notmiwae.imputers import NotMIWAEImputer
+from notmiwae.latent_imputer import (
     ESTIMATORS,
     MECHANISM_NAMES,
     ROWS_PER_SEED,
     LatentVariableImputer,
-    NotMIWAEImputer,
 )
 from notmiwae.observations import OBSERVATIONS
 from notmiwae.report import imputation_report, require

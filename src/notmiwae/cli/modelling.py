@@ -15,8 +15,9 @@ from sklearn.base import clone
 from notmiwae.cli import words
 from notmiwae.cli.checks import check_any
 from notmiwae.cli.mistakes import UsageError, mistakes
-from notmiwae.imputers import LatentVariableImputer, NotMIWAEImputer
+from notmiwae.imputers import NotMIWAEImputer
 from notmiwae.kinds import Labels, LeftOut, infer
+from notmiwae.latent_imputer import LatentVariableImputer
 from notmiwae.schema import check_columns
 from notmiwae.tables import Column, Table
 

@@ -25,7 +25,7 @@ def configure(parser: Parser) -> None:
     parser.epilog = _describe_studies()
     add = parser.add_argument
     add("study", metavar="STUDY", help="name of the study, see below")
-    about = "quick: minutes, to look around; full: as published; short, of breast: in between"
+    about = "quick: minutes, to look around; full: as published; short: in between"
     add("--preset", default="quick", metavar="NAME", help=f"{about} (default: quick)")
     about = "only these, where a study has several (default: those of the preset)"
     add("--datasets", type=parsing.names, metavar="A,B", help=about)

@@ -16,7 +16,8 @@ from notmiwae.cli.mistakes import UsageError, missing_extras, mistakes
 from notmiwae.cli.modelling import configured, loaded, model_columns, rehearse, trainable
 from notmiwae.cli.parsing import Parser
 from notmiwae.departures import DEPARTURES
-from notmiwae.imputers import MECHANISM_NAMES, LatentVariableImputer, NotMIWAEImputer
+from notmiwae.imputers import NotMIWAEImputer
+from notmiwae.latent_imputer import MECHANISM_NAMES, LatentVariableImputer
 from notmiwae.sensitivity import N_DRAWS, UNITS, Sweep, read_question, sensitivity_analysis
 from notmiwae.tables import Table
 

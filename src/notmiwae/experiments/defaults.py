@@ -1,10 +1,11 @@
 """How the defaults were chosen: on development tables, never on the papers' benchmarks.
 
-Mechanisms: each candidate of ``mechanism="auto"`` is fitted to every table and deletion, and its
-bound on held-out rows is kept beside its error. What ``auto`` would choose follows from the bounds
-alone, so that its margins, the nats per row and column that a more flexible mechanism has to gain,
-can be judged at several values without another fit. Settings: one at a time is changed from the
-default, with the straight-line mechanism. One model is trained, unless the setting says more.
+Mechanisms: ``mechanism="auto"`` is fitted to every table and deletion, and the error of each of its
+candidates, alone, is kept beside its bound on held-out rows. What would have been chosen and
+averaged at other margins, the nats per row and column that a more flexible mechanism has to gain,
+and at other tolerances follows from the bounds alone, so that both can be judged without another
+fit. Settings: one at a time is changed from the default, with the straight-line mechanism and one
+model, unless the setting says more.
 
 The errors of a method are summarised by their geometric mean over the tables. The true values of
 missing cells choose the defaults here, once, on these tables; they choose nothing anywhere else.
@@ -12,9 +13,10 @@ missing cells choose the defaults here, once, on these tables; they choose nothi
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -28,13 +30,18 @@ from notmiwae.experiments.baselines import BASELINES, fit_quietly
 from notmiwae.experiments.development import DELETIONS, TABLES, make_problem
 from notmiwae.experiments.results import KeptRows, Results, Row, align, describe_run
 from notmiwae.experiments.runner import Task, side_by_side
-from notmiwae.selection import CANDIDATES, MARGINS, select
+from notmiwae.selection import MARGINS, TOLERANCE, select
 from notmiwae.validation import lookup
 
 TITLE = "Geometric mean over the development tables of the RMSE over missing cells"
-STEPS = (0.01, 0.02, 0.04)
-"""Margins that are judged."""
+STEPS = (0.01, 0.04)
+"""Margins that are judged: of a spline, and of the others that see a cell's own value."""
+TOLERANCES = {"alone": -math.inf, "within 0.03": 0.03, "within 0.06": 0.06}
+"""How near others must come to be averaged with what is chosen."""
 
+DEFAULT = "auto"
+BOUND, ALONE, CHOICE = "bound of ", "alone: ", "choice: "
+"""What a fit of `auto` is scored by beside its own error: the candidates, and other choices."""
 STRAIGHT = "self-masking"
 SETTINGS: dict[str, dict[str, Any]] = {
     "three models": {"n_models": 3},
@@ -48,16 +55,16 @@ SETTINGS_ON = ("above the mean", "either side of the mean")
 
 
 def _imputer(seed: int, **settings: Any) -> Any:
-    options = {"n_models": 1, "n_impute_samples": 300, **settings}
+    options = {"n_impute_samples": 300, **settings}
     return NotMIWAEImputer(random_state=seed, device="cpu", **options)
 
 
 METHODS: dict[str, Callable[[int], Any]] = {
     **{name: partial(BASELINES[name], quick=False) for name in ("column mean", "MICE")},
-    **{name: partial(_imputer, mechanism=mechanism) for name, mechanism in CANDIDATES.items()},
+    DEFAULT: _imputer,
     **{
-        name: partial(_imputer, **{"mechanism": CANDIDATES[STRAIGHT], **settings})
-        for name, settings in SETTINGS.items()
+        name: partial(_imputer, **{"mechanism": STRAIGHT, "n_models": 1, **settings})
+        for name, settings in {STRAIGHT: {}, **SETTINGS}.items()
     },
 }
 
@@ -163,55 +170,86 @@ def run(
         Case(method, table, deletion, seed)
         for seed in seeds
         for method in methods or METHODS
-        for deletion in (SETTINGS_ON if method in SETTINGS else DELETIONS)
+        for deletion in (SETTINGS_ON if method in (STRAIGHT, *SETTINGS) else DELETIONS)
         for table in chosen.tables
     ]
     kept = KeptRows(Path(output, "rows.jsonl"), settings=chosen.settings)
     tasks = [Task(str(case), partial(compute, case, chosen.settings)) for case in cases]
     fitted = side_by_side(tasks, n_jobs, progress, kept)
-    rows = [*fitted, *(row for pair in product(STEPS, repeat=2) for row in selected(fitted, *pair))]
+    rows = [row for each in fitted for row in expanded(each)]
     duration = sum(row.seconds for row in fitted)
-    about = describe_run(seeds, duration, preset=preset, margins=MARGINS, tables=chosen.tables)
+    about = describe_run(
+        seeds,
+        duration,
+        preset=preset,
+        margins=MARGINS,
+        tolerance=TOLERANCE,
+        tables=chosen.tables,
+    )
     results = DefaultsResults("defaults", TITLE, rows, about)
     results.write(Path(output))
     return results
 
 
 def compute(case: Case, settings: Mapping[str, Any]) -> Row:
-    """Fit, impute and score."""
+    """Fit, impute and score; what follows from a fit of `auto` is kept in its metrics."""
     problem = make_problem(case.table, case.deletion, case.seed)
+    holes = np.isnan(problem.holes)
+
+    def error(imputed: np.ndarray) -> float:
+        return float(metrics.rmse(problem.truth, imputed, ~holes))
+
     imputer = METHODS[case.method](case.seed)
     if isinstance(imputer, NotMIWAEImputer):
         imputer.set_params(**settings)
     started = time.perf_counter()
     notes = fit_quietly(imputer, problem.holes)
-    imputed = imputer.transform(problem.holes)
+    scores = {"rmse": error(imputer.transform(problem.holes))}
     seconds = round(time.perf_counter() - started, 2)
-    holes = np.isnan(problem.holes)
-    scores = {"rmse": float(metrics.rmse(problem.truth, imputed, ~holes))}
-    if isinstance(imputer, NotMIWAEImputer):
-        bound = np.mean([history.held_out_bound for history in imputer.histories_])
-        scores |= {"bound": float(bound), "n_columns": float(holes.any(0).sum())}
+    if case.method == DEFAULT:
+        bounds = imputer.selection_.bounds
+        fills = {name: imputer.under(name).transform(problem.holes) for name in bounds}
+        scores |= {BOUND + name: bound for name, bound in bounds.items()}
+        scores |= {ALONE + name: error(filled) for name, filled in fills.items()}
+        scores |= judged(bounds, fills, int(holes.any(0).sum()), error)
+        notes = (*notes, f"chose {imputer.selection_}")
     return Row(case.method, case.table, case.seed, case.deletion, scores, seconds, notes)
 
 
-def selected(rows: Sequence[Row], value: float, bend: float) -> Iterator[Row]:
-    """Yield what ``auto`` imputes: the row of the candidate that it chooses.
+def judged(
+    bounds: Mapping[str, float],
+    fills: Mapping[str, np.ndarray],
+    n_columns: int,
+    error: Callable[[np.ndarray], float],
+) -> dict[str, float]:
+    """Return the error of what would be averaged at other margins and tolerances.
 
-    Its margins are `bend` for a spline, and `value` for the others that see a cell's own value.
+    Parameters
+    ----------
+    bounds, fills : mapping
+        Held-out bound and filled table by mechanism.
+    n_columns : int
+        With holes.
+    error : callable
     """
-    margins = dict.fromkeys(MARGINS, value) | {"self-masking-spline": bend}
-    problems: dict[tuple[str, str, int], dict[str, Row]] = {}
-    for row in rows:
-        if row.method in CANDIDATES:
-            key = (row.data, row.split, row.seed)
-            problems.setdefault(key, {})[row.method] = row
-    for (data, split, seed), candidates in problems.items():
-        ordered = {name: candidates[name] for name in CANDIDATES if name in candidates}
-        bounds = {name: row.metrics["bound"] for name, row in ordered.items()}
-        n_columns = int(next(iter(ordered.values())).metrics["n_columns"])
-        chosen = select(bounds, n_columns, margins).chosen
-        seconds = sum(row.seconds for row in ordered.values())
-        scores = {"rmse": candidates[chosen].metrics["rmse"]}
-        name = f"auto, margins {value:.2f} and {bend:.2f}"
-        yield Row(name, data, seed, split, scores, round(seconds, 2), (f"chose {chosen}",))
+    errors = {}
+    for value, bend, near in product(STEPS, STEPS, TOLERANCES):
+        margins = dict.fromkeys(MARGINS, value) | {"self-masking-spline": bend}
+        averaged = select(bounds, n_columns, margins, TOLERANCES[near]).averaged
+        name = f"margins {value:.2f} and {bend:.2f}, {near}"
+        errors[CHOICE + name] = error(np.mean([fills[each] for each in averaged], axis=0))
+    return errors
+
+
+def expanded(row: Row) -> Iterator[Row]:
+    """Yield a row, and those that follow from it: each candidate alone, and other choices."""
+    yield replace(row, metrics={"rmse": row.metrics["rmse"]})
+    for key, value in row.metrics.items():
+        if key.startswith(ALONE):
+            name = key.removeprefix(ALONE)
+            scores = {"rmse": value, "bound": row.metrics[BOUND + name]}
+            yield replace(row, method=f"{name}, alone", metrics=scores, seconds=0.0, notes=())
+        elif key.startswith(CHOICE):
+            yield replace(
+                row, method=key.removeprefix(CHOICE), metrics={"rmse": value}, seconds=0.0, notes=()
+            )

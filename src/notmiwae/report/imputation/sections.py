@@ -162,7 +162,8 @@ def _comparison(found: Findings) -> Block:
     note = (
         "In nats per row: the logarithm of how probable the model finds rows that it was not "
         "trained on, their holes included. From top to bottom, a mechanism replaces the one kept "
-        "so far only if it gains the margin."
+        "so far only if it gains the margin; those that miss little against it are averaged with "
+        "it."
     )
     header = ["Mechanism", "Held-out bound", "Against the one kept", "Gain needed"]
     kept = names.index(selection.chosen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -132,7 +133,10 @@ def chosen(found: Findings) -> str:
     selection = found.imputer.selection_
     meaning = MECHANISM_MEANINGS.get(selection.chosen.split(",")[0], "")
     how = "was kept among those compared" if len(selection.bounds) > 1 else "was given"
-    return f"The mechanism “{selection.chosen}” {how}{': ' if meaning else ''}{meaning}."
+    said = f"The mechanism “{selection.chosen}” {how}{': ' if meaning else ''}{meaning}."
+    if others := [f"“{name}”" for name in found.imputer.mechanisms_ if name != selection.chosen]:
+        said += f" It is averaged with {', '.join(others)}, which explain the table about as well."
+    return said
 
 
 def looked_at(found: Findings) -> str:
@@ -218,14 +222,15 @@ def training(found: Findings) -> str:
     """Say how many models were trained, and how many are averaged."""
     imputer = found.imputer
     n_compared, n_kept = len(imputer.selection_.bounds), len(imputer.models_)
-    said = f"{imputer.n_models} models, each from a start of its own, were trained"
-    said += f" with each of {n_compared} mechanisms" if n_compared > 1 else ""
-    if n_kept < imputer.n_models:
-        left = imputer.n_models - n_kept
-        return (
-            f"{said}; {left} took a wrong turn and is left out, and {n_kept} make the imputation."
-        )
-    return f"{said}; the imputation averages over those of the mechanism that was kept."
+    said = f"Each of {n_compared} mechanisms was tried by one model. " if n_compared > 1 else ""
+    of_each = Counter(imputer.mechanisms_)
+    averaged = ", ".join(f"{number} of “{name}”" for name, number in of_each.items())
+    said += (
+        f"The imputation averages over {n_kept} models, each from a start of its own: {averaged}."
+    )
+    if (left := imputer.n_models - n_kept) > 0:
+        said += f" {left} more took a wrong turn and is left out."
+    return said
 
 
 def assumptions(found: Findings) -> dict[str, str]:
