@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 WIDTH = 90
 
 MECHANISM_MEANINGS = {
-    "auto": "whichever of at-random and the self-masking shapes explains held-out rows best",
+    "auto": "whichever of at-random and the self-masking shapes explain held-out rows best",
     "ignorable": "that a value is missing says nothing about the value (the MIWAE model)",
     "at-random": "the same, but other columns may explain what goes missing",
     "self-masking": "high values go missing, or low ones: learned for each column",

@@ -22,6 +22,8 @@ from notmiwae.cli.filling import LABEL, counted, fill, outputs, shows_progress
 from notmiwae.cli.mistakes import UsageError, missing_extras, mistakes
 from notmiwae.cli.modelling import (
     Choice,
+    add_training,
+    check_training,
     chosen,
     configured,
     known,
@@ -42,10 +44,7 @@ from notmiwae.observations import OBSERVATIONS
 from notmiwae.report import imputation_report, require
 from notmiwae.tables import Table, Traits, survey
 
-TRAINING = (
-    *("mechanism", "sign", "types", "observation", "bounds", "columns", "steps", "seed", "save"),
-    "resume",
-)
+TRAINING = ("types", "observation", "bounds", "seed", "resume")
 BATCH_ROWS = 2**16
 
 
@@ -76,14 +75,6 @@ def configure(parser: Parser) -> None:
     parsing.add_tables(parser, "table with holes: empty cells, NA, N/A, NaN, null, None, ? or .")
     _add_model(parser)
     add = parser.add_argument
-    add(
-        "--columns",
-        type=parsing.names,
-        metavar="A,B",
-        help="model only these (default: all numbers, and labels that repeat)",
-    )
-    add("--save", type=Path, metavar="DIR", help="keep the trained model in this folder")
-    add("--load", type=Path, metavar="DIR", help="fill by a model that was kept; no training")
     about = "write a page on what was missing, why, what fills it and what not to trust"
     add("--report", type=Path, metavar="HTML", help=about)
     add("--resume", action="store_true", help="go on with a training that was interrupted")
@@ -116,21 +107,14 @@ def _add_model(parser: Parser) -> None:
     ]:
         about += f", see below (default: {getattr(defaults, name)})"
         parser.add_argument(f"--{name}", choices=choices, metavar="NAME", help=about)
+    about = f"a name, see below (default: {defaults.mechanism}), or a file of JSON that says it by "
+    about += 'column: {"income": "self-masking-known:+", "*": "auto"}'
+    add_training(parser, about, "numbers, and labels that repeat", type=parsing.name_or_settings)
     add = parser.add_argument
-    about = f"why values are missing: a name, see below (default: {defaults.mechanism}), or a "
-    about += 'file of JSON that says it by column: {"income": "self-masking-known:+", "*": "auto"}'
-    add("--mechanism", type=parsing.name_or_settings, metavar="NAME", help=about)
     about = "file of JSON that says what columns hold where that is not plain to see, see below"
     add("--types", type=parsing.settings, metavar="JSON", help=about)
-    add("--sign", type=parsing.sign, help="+1: high values go missing (default); -1: low ones do")
-    add(
-        "--bounds",
-        type=parsing.bounds,
-        metavar="LOW,HIGH",
-        help="of truncated-normal, for example 0,inf",
-    )
-    steps = f"steps of training (default: {defaults.max_steps})"
-    add("--steps", type=parsing.positive, metavar="N", help=steps)
+    about = "of truncated-normal, for example 0,inf"
+    add("--bounds", type=parsing.bounds, metavar="LOW,HIGH", help=about)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -231,17 +215,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--long writes several draws into one table: say how many by --draws")
     if args.to_pipe and args.draws and not args.long:
         raise UsageError("--draws writes several files: give --long to put them into one output")
-    given = [f"--{name}" for name in TRAINING if getattr(args, name) not in (None, False)]
-    if args.load and given:
-        raise UsageError(
-            f"--load uses a model as it was trained, so that {', '.join(given)} cannot apply: "
-            "leave out one or the other"
-        )
-    if args.sign is not None and args.mechanism != "self-masking-known":
-        raise UsageError(
-            "--sign says which values go missing under --mechanism self-masking-known; got "
-            f"{args.mechanism or NotMIWAEImputer().mechanism}: leave --sign out, or choose that one"
-        )
+    check_training(args, TRAINING)
     if (args.observation == "truncated-normal") != (args.bounds is not None):
         raise UsageError(
             "--observation truncated-normal and --bounds LOW,HIGH need each other: give both or "
@@ -251,5 +225,3 @@ def _check(args: argparse.Namespace) -> None:
         check_report(args.report)
         with missing_extras():
             require()
-    if args.save and args.save.exists() and not args.save.is_dir():
-        raise UsageError(f"--save needs a folder; {args.save} is a file: choose another name")

@@ -4,22 +4,75 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from notmiwae.cli import words
+from notmiwae.cli import parsing, words
 from notmiwae.cli.checks import check_any
 from notmiwae.cli.mistakes import UsageError, mistakes
+from notmiwae.cli.parsing import Parser
 from notmiwae.imputers import NotMIWAEImputer
 from notmiwae.kinds import Labels, LeftOut, infer
 from notmiwae.latent_imputer import LatentVariableImputer
 from notmiwae.schema import check_columns
 from notmiwae.tables import Column, Table
+
+TRAINING = ("mechanism", "sign", "columns", "steps", "save")
+"""Options of a training, which a model that is loaded has behind it."""
+
+
+def add_training(parser: Parser, mechanism: str, columns: str, **options: Any) -> None:
+    """Add what makes an imputer and where it is kept; None stands for the imputer's own default.
+
+    Parameters
+    ----------
+    parser : Parser
+    mechanism, columns : str
+        What --mechanism is, and which columns are modelled by default.
+    **options
+        Of --mechanism.
+    """
+    add = parser.add_argument
+    default = NotMIWAEImputer()
+    add("--mechanism", metavar="NAME", help=f"why values are missing: {mechanism}", **options)
+    add("--sign", type=parsing.sign, help="+1: high values go missing (default); -1: low ones do")
+    about = f"model only these (default: all {columns})"
+    add("--columns", type=parsing.names, metavar="A,B", help=about)
+    about = f"steps of training (default: {default.max_steps})"
+    add("--steps", type=parsing.positive, metavar="N", help=about)
+    add("--save", type=Path, metavar="DIR", help="keep what was trained in this folder")
+    about = "use what was kept by --save of this command; no training"
+    add("--load", type=Path, metavar="DIR", help=about)
+
+
+def check_training(args: argparse.Namespace, more: Sequence[str] = ()) -> None:
+    """Find options that cannot apply together, before the training, which takes its time.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    more : sequence of str
+        Names of options of a training that only this command has.
+    """
+    given = [f"--{name}" for name in (*TRAINING, *more) if getattr(args, name) not in (None, False)]
+    if args.load and given:
+        raise UsageError(
+            f"--load uses what was trained before, so that {', '.join(given)} cannot apply: "
+            "leave out one or the other"
+        )
+    if args.sign is not None and args.mechanism != "self-masking-known":
+        raise UsageError(
+            "--sign says which values go missing under --mechanism self-masking-known; got "
+            f"{args.mechanism or NotMIWAEImputer().mechanism}: leave --sign out, or choose that one"
+        )
+    if args.save and args.save.exists() and not args.save.is_dir():
+        raise UsageError(f"--save needs a folder; {args.save} is a file: choose another name")
 
 
 def configured(args: argparse.Namespace, types: Mapping[str, Any] | None = None) -> NotMIWAEImputer:

@@ -13,7 +13,15 @@ from notmiwae._glossary import MECHANISM_MEANINGS, glossary
 from notmiwae.cli import parsing, words
 from notmiwae.cli.filling import shows_progress
 from notmiwae.cli.mistakes import UsageError, missing_extras, mistakes
-from notmiwae.cli.modelling import configured, loaded, model_columns, rehearse, trainable
+from notmiwae.cli.modelling import (
+    add_training,
+    check_training,
+    configured,
+    loaded,
+    model_columns,
+    rehearse,
+    trainable,
+)
 from notmiwae.cli.parsing import Parser
 from notmiwae.departures import DEPARTURES
 from notmiwae.imputers import NotMIWAEImputer
@@ -32,7 +40,6 @@ DEPARTURE_MEANINGS = {
     "delta": "missing values are higher by so many standard deviations than the model has it",
     "slope": "per standard deviation, the odds of being missing are e^size times as high",
 }
-TRAINING = ("mechanism", "sign", "columns", "steps", "models", "save")
 
 
 def configure(parser: Parser) -> None:
@@ -58,8 +65,11 @@ def configure(parser: Parser) -> None:
         ]
     )
     _add_question(parser)
-    _add_model(parser)
+    about = f"see below (default: {NotMIWAEImputer().mechanism})"
+    add_training(parser, about, "numeric ones", choices=MECHANISM_NAMES)
     add = parser.add_argument
+    about = "models, each fitted to its own bootstrap sample (default: as many as draws)"
+    add("--models", type=parsing.positive, metavar="N", help=about)
     add("--output", "-o", type=Path, metavar="CSV", help="write the numbers to this file")
     add("--report", type=Path, metavar="HTML", help="write a page with the curve to this file")
     parsing.add_seed(parser, "numbers")
@@ -84,23 +94,6 @@ def _add_question(parser: Parser) -> None:
     add("--draws", type=parsing.positive, metavar="M", default=N_DRAWS, help=about)
 
 
-def _add_model(parser: Parser) -> None:
-    add = parser.add_argument
-    default = NotMIWAEImputer()
-    about = f"why values are missing, see below (default: {default.mechanism})"
-    add("--mechanism", choices=MECHANISM_NAMES, metavar="NAME", help=about)
-    add("--sign", type=parsing.sign, help="+1: high values go missing (default); -1: low ones do")
-    about = "model only these (default: all numeric ones)"
-    add("--columns", type=parsing.names, metavar="A,B", help=about)
-    about = f"steps of training (default: {default.max_steps})"
-    add("--steps", type=parsing.positive, metavar="N", help=about)
-    about = "models, each fitted to its own bootstrap sample (default: as many as draws)"
-    add("--models", type=parsing.positive, metavar="N", help=about)
-    add("--save", type=Path, metavar="DIR", help="keep the models in this folder, for --load")
-    about = "use models that were kept by --save of this command; no training"
-    add("--load", type=Path, metavar="DIR", help=about)
-
-
 def run(args: argparse.Namespace) -> None:
     """Sweep."""
     _check(args)
@@ -122,17 +115,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Find mistakes before the training, which takes its time."""
-    given = [f"--{name}" for name in TRAINING if getattr(args, name) is not None]
-    if args.load and given:
-        raise UsageError(
-            f"--load uses models as they were trained, so that {', '.join(given)} cannot apply: "
-            "leave out one or the other"
-        )
-    if args.sign is not None and args.mechanism != "self-masking-known":
-        raise UsageError(
-            "--sign says which values go missing under --mechanism self-masking-known; got "
-            f"{args.mechanism or NotMIWAEImputer().mechanism}: leave --sign out, or choose that one"
-        )
+    check_training(args, ["models"])
     for name, suffix in (("output", ".csv"), ("report", ".html")):
         path = getattr(args, name)
         if path is None:
@@ -148,8 +131,6 @@ def _check(args: argparse.Namespace) -> None:
                 f"--{name} {path} is the table that is read, and it would be lost: choose another "
                 "name"
             )
-    if args.save and args.save.exists() and not args.save.is_dir():
-        raise UsageError(f"--save needs a folder; {args.save} is a file: choose another name")
     if args.report:
         from notmiwae import report
 

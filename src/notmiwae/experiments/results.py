@@ -306,7 +306,7 @@ def describe_run(seeds: Iterable[int], duration: float, **more: Any) -> dict[str
 
 
 def command(argv: Sequence[str]) -> str:
-    """Return the command line as one would type it, without folders, which say nothing to others."""
+    """Return the command line as one would type it, without folders of this machine."""
     program = Path(argv[0]).name
     started = ["python", "-m", "notmiwae"] if program == "__main__.py" else [program]
     outputs = [place for place, word in enumerate(argv) if word in ("-o", "--output")]
