@@ -80,15 +80,18 @@ class Preset:
     tables : sequence of str
     settings : mapping
         Given to the imputers.
+    methods : sequence of str
     """
 
     n_seeds: int
     tables: Sequence[str]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    methods: Sequence[str] = tuple(METHODS)
 
 
 PRESETS = {
     "quick": Preset(n_seeds=1, tables=("diabetes", "wine"), settings={"max_steps": 300}),
+    "short": Preset(n_seeds=1, tables=tuple(TABLES), methods=("column mean", "MICE", DEFAULT)),
     "full": Preset(n_seeds=1, tables=tuple(TABLES)),
 }
 
@@ -147,8 +150,8 @@ def run(
 
     Parameters
     ----------
-    preset : {'quick', 'full'}
-        Two tables and short trainings, or all tables.
+    preset : {'quick', 'short', 'full'}
+        Two tables and short trainings; all tables, but no settings other than the default; or both.
     output : path
         Folder to write to.
     seed : int
@@ -156,7 +159,7 @@ def run(
     progress : bool
         Show a progress bar on stderr.
     methods : sequence of str, optional
-        Some names of `METHODS`; by default, all.
+        Some names of `METHODS`; by default, those of the preset.
     n_jobs : int, optional
         Fits side by side, in processes with one thread each; by default, one per core.
 
@@ -169,7 +172,7 @@ def run(
     cases = [
         Case(method, table, deletion, seed)
         for seed in seeds
-        for method in methods or METHODS
+        for method in methods or chosen.methods
         for deletion in (SETTINGS_ON if method in (STRAIGHT, *SETTINGS) else DELETIONS)
         for table in chosen.tables
     ]
