@@ -22,9 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from notmiwae import report
+from notmiwae.experiments.arrays import KeptArrays
 from notmiwae.experiments.baselines import BASELINES
 from notmiwae.experiments.benchmark import Benchmark
 from notmiwae.experiments.breast.methods import (
@@ -172,38 +171,6 @@ class RowsOfGroups(UserDict[str, list[Row]]):
             self.rows[str(case)] = row
 
 
-class Kept(NamedTuple):
-    """Where arrays for figures are kept: those of the first seed.
-
-    Attributes
-    ----------
-    folder : Path
-    seed : int
-    """
-
-    folder: Path
-    seed: int
-
-    def path(self, method: str, table: str) -> Path:
-        """Return the file of a method on a table."""
-        words = "".join(letter if letter.isalnum() else " " for letter in f"{table} {method}")
-        return self.folder / f"{'-'.join(words.split())}.npz"
-
-    def write(self, case: Case, arrays: Mapping[str, Any]) -> None:
-        """Keep what there is of the first seed."""
-        if case.seed == self.seed and arrays:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(self.path(case.method, case.table), **arrays)
-
-    def read(self, method: str, table: str) -> dict[str, np.ndarray]:
-        """Return what was kept, by name; nothing if there is none."""
-        path = self.path(method, table)
-        if not path.exists():
-            return {}
-        with np.load(path) as arrays:
-            return dict(arrays)
-
-
 def run(
     preset: str = "quick",
     output: str | Path = "out/breast",
@@ -275,7 +242,7 @@ def run(
     effort = Effort(n_epochs, chosen.quick_baselines, {**chosen.settings, **settings})
     made_by = {"n_columns": n_columns, **effort._asdict()}
     rows = KeptRows(Path(output, "rows.jsonl"), **made_by)
-    kept = Kept(Path(output, "fits"), seed)
+    kept = KeptArrays(Path(output, "fits"), seed)
     computed = compute_all(cases, n_columns, effort, rows, kept, n_jobs, progress)
     # Not the time that has passed, of which a run that was interrupted knows only its own part.
     duration = sum(row.seconds for row in computed)
@@ -308,7 +275,7 @@ def compute_all(
     n_columns: int,
     effort: Effort,
     rows: KeptRows,
-    kept: Kept,
+    kept: KeptArrays,
     n_jobs: int | None = None,
     progress: bool = False,
 ) -> list[Row]:
@@ -321,7 +288,7 @@ def compute_all(
     return [rows[str(case)] for case in cases]
 
 
-def compute(group: Group, n_columns: int, effort: Effort, kept: Kept) -> list[Row]:
+def compute(group: Group, n_columns: int, effort: Effort, kept: KeptArrays) -> list[Row]:
     """Fit the method of these cases, fill the holes and score.
 
     The time of a row is its share of the processor time that the group took.
@@ -333,7 +300,7 @@ def compute(group: Group, n_columns: int, effort: Effort, kept: Kept) -> list[Ro
     seconds = round((time.process_time() - started) / len(fits), 2)
     rows = []
     for case, fit in zip(group, fits, strict=True):
-        kept.write(case, fit.arrays)
+        kept.write(case.seed, fit.arrays, case.method, case.table)
         rows.append(Row(*case, SPLIT_OF[method], fit.metrics, seconds, fit.notes))
     return rows
 
@@ -363,7 +330,7 @@ def same_fits(rows: Sequence[Row]) -> Iterator[Row]:
                 yield replace(row, method=method, split=ABLATION, metrics=errors, seconds=0.0)
 
 
-def write_page(results: Benchmark, kept: Kept, output: Path) -> None:
+def write_page(results: Benchmark, kept: KeptArrays, output: Path) -> None:
     """Write ``report.html``."""
     # It needs the extra `report`, and whoever only asks which studies there are need not have it.
     from notmiwae.experiments.breast import page

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from statistics import fmean
 
+from notmiwae.experiments.arrays import KeptArrays
 from notmiwae.experiments.benchmark import Benchmark
-from notmiwae.experiments.breast import Kept
 from notmiwae.experiments.breast.faults import FAULTS
 from notmiwae.experiments.breast.figures import (
     ERROR,
@@ -56,7 +56,7 @@ FOUND = (
 )
 
 
-def section(results: Benchmark, kept: Kept) -> Section:
+def section(results: Benchmark, kept: KeptArrays) -> Section:
     """Return what each fault of the report's implementation costs."""
     entries = results.measured(ABLATION)
     panels = [*_panels(results)]
@@ -154,7 +154,7 @@ def _verdict(errors: Mapping[str, float]) -> str:
     return "do, too" if largest < others else "do not"
 
 
-def _while_training(kept: Kept) -> Iterator[Block]:
+def _while_training(kept: KeptArrays) -> Iterator[Block]:
     """Yield errors while training with all faults."""
     fits = {name: kept.read(ablated(name, ALL_SIX), FIRST) for name in REPORTED}
     panel = error_curves("All six faults", {name: fit for name, fit in fits.items() if fit})

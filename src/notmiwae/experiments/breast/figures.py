@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from notmiwae.experiments.arrays import KeptArrays
 from notmiwae.experiments.benchmark import Benchmark
-from notmiwae.experiments.breast import Kept
 from notmiwae.experiments.breast.methods import (
     DEFAULT,
     MODELS,
@@ -89,7 +89,7 @@ def say(dots: Dots) -> str:
     return f"{dots.label} {spread(mean_sd(dots.values))}{published}"
 
 
-def imputations(problem: Problem, table: str, kept: Kept) -> Block | None:
+def imputations(problem: Problem, table: str, kept: KeptArrays) -> Block | None:
     """Return a panel per column: values filled in by the mechanism named in advance."""
     method = NAMED[table]
     if (imputed := kept.read(method, table).get("imputed")) is None:
@@ -119,7 +119,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> str:
     return f"{np.corrcoef(a, b)[0, 1]:.2f}" if len(a) > 1 and np.ptp(b) > 0 else "undefined"
 
 
-def mechanisms(problem: Problem, table: str, kept: Kept) -> Iterator[Block]:
+def mechanisms(problem: Problem, table: str, kept: KeptArrays) -> Iterator[Block]:
     """Yield a figure of our mechanisms and one of the report's, a panel per column each."""
     ours = {name: kept.read(name, table) for name in MODELS}
     theirs = {name: kept.read(as_reported(name, "Gaussian"), table) for name in REPORTED}
@@ -161,7 +161,7 @@ def _ranges(grid: np.ndarray, rule: np.ndarray) -> str:
     return " and ".join(ends)
 
 
-def training(tables: Sequence[str], kept: Kept) -> Block | None:
+def training(tables: Sequence[str], kept: KeptArrays) -> Block | None:
     """Return a panel per table and model of ours: the bounds on training and held-out rows."""
     panels: list[Panel] = []
     for table in tables:
@@ -194,7 +194,7 @@ def training(tables: Sequence[str], kept: Kept) -> Block | None:
     return figure if panels else None
 
 
-def errors_seen(tables: Sequence[str], kept: Kept) -> Block | None:
+def errors_seen(tables: Sequence[str], kept: KeptArrays) -> Block | None:
     """Return a panel per table and observation: true errors of the report's models in training."""
     panels = [
         panel
@@ -214,7 +214,7 @@ def errors_seen(tables: Sequence[str], kept: Kept) -> Block | None:
     return figure if panels else None
 
 
-def _errors_seen(kept: Kept, table: str, observation: str) -> Panel | None:
+def _errors_seen(kept: KeptArrays, table: str, observation: str) -> Panel | None:
     fits = {name: kept.read(as_reported(name, observation), table) for name in REPORTED}
     title = f"{TITLES[table].split(':')[0]}, {observation}"
     return error_curves(title, {name: fit for name, fit in fits.items() if fit})

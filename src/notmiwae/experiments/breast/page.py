@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from notmiwae import report
+from notmiwae.experiments.arrays import KeptArrays
 from notmiwae.experiments.baselines import BASELINES
 from notmiwae.experiments.benchmark import Benchmark
-from notmiwae.experiments.breast import Kept, ablation, figures, tables
+from notmiwae.experiments.breast import ablation, figures, tables
 from notmiwae.experiments.breast.figures import TITLES
 from notmiwae.experiments.breast.methods import DEFAULT, N_MODELS
 from notmiwae.experiments.breast.problem import Problem, make_problem
@@ -39,12 +40,12 @@ METHODS = {
 }
 
 
-def write(results: Benchmark, kept: Kept, output: Path) -> None:
+def write(results: Benchmark, kept: KeptArrays, output: Path) -> None:
     """Write ``report.html``."""
     write_text(output / "report.html", report.render(make_page(results, kept)))
 
 
-def make_page(results: Benchmark, kept: Kept) -> Page:
+def make_page(results: Benchmark, kept: KeptArrays) -> Page:
     """Return the page for a run, for `notmiwae.report.render`."""
     about = results.metadata
     problems = {name: make_problem(name, about["n_columns"]) for name in results.datasets}
@@ -83,13 +84,13 @@ def make_page(results: Benchmark, kept: Kept) -> Page:
     }
 
 
-def _filled(problems: Mapping[str, Problem], kept: Kept) -> Section:
+def _filled(problems: Mapping[str, Problem], kept: KeptArrays) -> Section:
     """Return imputed against true values, by column."""
     found = [figures.imputations(problem, name, kept) for name, problem in problems.items()]
     return {"title": "What was filled in", "blocks": [block for block in found if block]}
 
 
-def _learned(problems: Mapping[str, Problem], kept: Kept) -> Section:
+def _learned(problems: Mapping[str, Problem], kept: KeptArrays) -> Section:
     """Return learned missingness curves, by column."""
     blocks = [
         block
@@ -107,7 +108,7 @@ def _learned(problems: Mapping[str, Problem], kept: Kept) -> Section:
     return {"title": "What was learned about the gaps", "blocks": blocks}
 
 
-def _trained(names: Sequence[str], kept: Kept) -> Section:
+def _trained(names: Sequence[str], kept: KeptArrays) -> Section:
     """Return how training went."""
     found = [figures.training(names, kept), figures.errors_seen(names, kept)]
     return {"title": "How training went", "blocks": [block for block in found if block]}

@@ -22,9 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from notmiwae import report
+from notmiwae.experiments.arrays import KeptArrays
 from notmiwae.experiments.cifar10 import batches, clipping, transfer
 from notmiwae.experiments.cifar10.methods import (
     LONGER,
@@ -141,40 +140,14 @@ class Case(NamedTuple):
         return self.part == CHANNELS and self.method != TRAINED
 
 
-class Kept(NamedTuple):
-    """Where arrays for figures and models are kept: those of the first seed.
+class Kept(KeptArrays):
+    """Arrays for figures, and models: those of the first seed."""
 
-    Attributes
-    ----------
-    folder : Path
-    seed : int
-    """
-
-    folder: Path
-    seed: int
-
-    def path(self, part: str, method: str, data: str) -> Path:
-        """Return the file of a method's arrays."""
-        words = "".join(letter if letter.isalnum() else " " for letter in f"{part} {data} {method}")
-        return self.folder / f"{'-'.join(words.split())}.npz"
+    __slots__ = ()
 
     def model(self, data: str) -> Path:
         """Return the folder of our model of a channel."""
         return self.folder / f"model-{data}"
-
-    def write(self, case: Case, arrays: Mapping[str, Any]) -> None:
-        """Keep what there is of the first seed."""
-        if case.seed == self.seed and arrays:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(self.path(case.part, case.method, case.data), **arrays)
-
-    def read(self, part: str, method: str, data: str) -> dict[str, np.ndarray]:
-        """Return what was kept, by name; nothing if there is none."""
-        path = self.path(part, method, data)
-        if not path.exists():
-            return {}
-        with np.load(path) as arrays:
-            return dict(arrays)
 
 
 @dataclass(frozen=True)
@@ -360,7 +333,7 @@ def compute(case: Case, work: Work) -> Row:
     """Fit a method, fill the gaps and score."""
     effort = work.effort._replace(n_epochs=case.n_epochs)
     fit = COMPUTE[case.part](case, work, effort)
-    work.kept.write(case, fit.arrays)
+    work.kept.write(case.seed, fit.arrays, case.part, case.method, case.data)
     epochs = {"n_epochs": case.n_epochs} if case.n_epochs else {}
     metrics = {**fit.metrics, **epochs}
     return Row(case.method, case.data, case.seed, case.part, metrics, fit.seconds, fit.notes)
