@@ -99,7 +99,7 @@ def dot_chart(dots: Sequence[Dots], label: str) -> Figure:
     """
     figure, axes = canvas(4.4, 0.27 * len({line.label for line in dots}) + 0.55)
     _draw_dots(axes, dots)
-    axes.set_xlabel(label)
+    axes.set_xlabel(label, loc="right")  # beside long names the axis is too short for it
     return figure
 
 
