@@ -13,6 +13,14 @@ ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
+def grid(corner: str, columns: list[str], cells: dict[str, dict[str, str]]) -> list[str]:
+    """Return the lines of a table of cells by row, then by column."""
+    lines = [f"| {corner} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for name, by in cells.items():
+        lines.append(f"| {name} | {' | '.join(by.get(column, '–') for column in columns)} |")
+    return lines
+
+
 def tables(results: dict[str, Any]) -> list[str]:
     """Return the lines of a study's table: methods by data set, on held-out rows."""
     cells: dict[str, dict[str, str]] = {}
@@ -21,46 +29,33 @@ def tables(results: dict[str, Any]) -> list[str]:
             number = results["published"].get(entry["data"], {}).get(entry["method"])
             beside = f" ({Published(**number)})" if number else ""
             cells.setdefault(entry["method"], {})[entry["data"]] = spread(entry["rmse"]) + beside
-    datasets = list(results["metadata"]["data"])
-    lines = [f"| method | {' | '.join(datasets)} |", "|---" * (len(datasets) + 1) + "|"]
-    for method, errors in cells.items():
-        found = " | ".join(errors.get(data, "–") for data in datasets)
-        lines.append(f"| {method} | {found} |")
-    return lines
+    return grid("method", list(results["metadata"]["data"]), cells)
 
 
 def selected(results: dict[str, Any]) -> list[str]:
     """Return the lines of the report's models: at the end of training, and as it selected them."""
-    datasets = list(results["metadata"]["data"])
-    lines = [f"| model | weights | {' | '.join(datasets)} |", "|---" * (len(datasets) + 2) + "|"]
     cells: dict[str, dict[str, str]] = {}
-    weights: dict[str, str] = {}
     for entry in results["summary"]:
         if entry["split"] == "held-out" and entry["method"].startswith("as reported"):
             name = entry["method"].removeprefix("as reported: ")
             number = results["published"].get(entry["data"], {}).get(entry["method"])
             errors = [spread(entry[key]) for key in ("rmse", "rmse_best_seen")]
             published = str(Published(**number)) if number else "–"
-            cells.setdefault(name, {})[entry["data"]] = " / ".join([*errors, published])
-            weights[name] = f"{entry['n_mechanism_weights']['mean']:,.0f}"
-    for name, by in cells.items():
-        found = " | ".join(by.get(data, "–") for data in datasets)
-        lines.append(f"| {name} | {weights[name]} | {found} |")
-    return lines
+            weights = f"{entry['n_mechanism_weights']['mean']:,.0f}"
+            cells.setdefault(name, {"weights": weights})[entry["data"]] = " / ".join(
+                [*errors, published]
+            )
+    return grid("model", ["weights", *results["metadata"]["data"]], cells)
 
 
 def binarised(results: dict[str, Any]) -> list[str]:
     """Return the lines of the models of zeros and ones: error of the probability, wrong guesses."""
-    datasets = list(results["metadata"]["data"])
     cells: dict[str, dict[str, str]] = {}
     for entry in results["summary"]:
         if entry["split"] == "binarised":
             pair = f"{spread(entry['rmse'])} / {entry['error_rate']['mean']:.1%}"
             cells.setdefault(entry["method"], {})[entry["data"]] = pair
-    lines = [f"| method | {' | '.join(datasets)} |", "|---" * (len(datasets) + 1) + "|"]
-    for method, by in cells.items():
-        lines.append(f"| {method} | {' | '.join(by.get(data, '–') for data in datasets)} |")
-    return lines
+    return grid("method", list(results["metadata"]["data"]), cells)
 
 
 def faults(results: dict[str, Any]) -> list[str]:
@@ -75,10 +70,7 @@ def faults(results: dict[str, Any]) -> list[str]:
     cells["published"] = {
         name: str(Published(**published[f"as reported: {name}, Gaussian"])) for name in mechanisms
     }
-    lines = [f"| fault | {' | '.join(mechanisms)} |", "|---" * (len(mechanisms) + 1) + "|"]
-    for fault, by in cells.items():
-        lines.append(f"| {fault} | {' | '.join(by.get(name, '–') for name in mechanisms)} |")
-    return lines
+    return grid("fault", mechanisms, cells)
 
 
 def league(results: dict[str, Any]) -> list[str]:
@@ -136,10 +128,7 @@ def other_images(results: dict[str, Any]) -> list[str]:
             continue
         if part == "batch size":
             columns.sort(key=int)
-        lines += [f"| {part} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-        for method, by in cells.items():
-            lines.append(f"| {method} | {' | '.join(by.get(data, '–') for data in columns)} |")
-        lines.append("")
+        lines += [*grid(part, columns, cells), ""]
     return lines[:-1]
 
 

@@ -152,6 +152,7 @@ def _restore(
     # A model from a machine with a GPU works without one.
     imputer.device_ = choose_device(imputer.device if torch.cuda.is_available() else "cpu")
     imputer.models_ = _models(imputer, tensors, path)
+    # From behind, so that of a mechanism with several models the first stays.
     imputer.candidates_ = {
         name: Trained([model], [history])
         for name, model, history in zip(
