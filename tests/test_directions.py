@@ -17,6 +17,11 @@ def one_factor(n_rows=500, seed=0):
     return x, holes
 
 
+def gently(line):
+    """Return lines that are not steep enough to be left alone."""
+    return line * (0.5 * directions.STEEPNESS / line[0].abs().clamp_min(1e-6))
+
+
 @pytest.fixture
 def settled(monkeypatch):
     """A fitted imputer, and what it asked of `turn` and was answered: line in, line out."""
@@ -40,11 +45,21 @@ def test_a_right_direction_is_left_alone(settled):
 
 def test_a_wrong_direction_is_turned_and_no_other_column_changes(settled):
     _, [(waited, learned, columns, *rest, _)] = settled
-    wrong = directions.turned(learned, 0, *rest[:2])
+    wrong = gently(directions.turned(learned, 0, *rest[:2]))
     assert wrong[0, 0] < 0
     answer = directions.turn(waited, wrong, columns, *rest)
     assert answer[0, 0] == directions.STEEPNESS
     assert answer[:, 1:].equal(wrong[:, 1:])
+
+
+def test_a_steep_column_has_found_its_direction(settled):
+    _, [(waited, learned, columns, *rest, _)] = settled
+    steep = directions.turned(learned, 0, *rest[:2])
+    train = rest[2]
+    rest[2] = lambda models: pytest.fail("tried")
+    assert directions.turn(waited, steep, columns, *rest).equal(steep)
+    rest[2] = train
+    assert not directions.turn(waited, 0.9 * steep, columns, *rest).equal(0.9 * steep)
 
 
 def test_a_turned_column_goes_missing_beyond_the_edge_of_what_is_seen():
@@ -66,7 +81,7 @@ def test_what_can_bend_starts_no_steeper_than_a_turned_column(mechanism):
     steepest = 20.0 if mechanism == "self-masking" else directions.STEEPNESS
     assert line[0].abs().max() == pytest.approx(steepest)
     assert (line[1, 0] / line[0, 0]).item() == pytest.approx(-2)  # the threshold stays
-    assert line[:, 1:].equal(start[:, 1:])
+    assert line[1, 1:].equal(start[1, 1:])
 
 
 def test_an_imputer_that_starts_out_wrong_ends_right(monkeypatch):
@@ -76,7 +91,7 @@ def test_an_imputer_that_starts_out_wrong_ends_right(monkeypatch):
 
     def misled(model):
         line = learned(model)
-        return torch.stack([-line[0].abs(), line[1]]) if next(wrong, False) else line
+        return gently(-line.sign()) if next(wrong, False) else line
 
     monkeypatch.setattr(directions, "lines", misled)
     imputer = NotMIWAEImputer("self-masking", **SETTINGS).fit(holes)
@@ -97,7 +112,7 @@ def test_a_crowded_column_is_not_tried(monkeypatch):
     _, holes = one_factor()
     seen = np.flatnonzero(~np.isnan(holes[:, 0]))
     holes[seen[::2], 0] = -1.0
-    monkeypatch.setattr(directions, "turn", lambda *_: pytest.fail("tried"))
+    monkeypatch.setattr(directions, "turned", lambda *_: pytest.fail("tried"))
     NotMIWAEImputer("self-masking", **{**SETTINGS, "max_steps": 10}).fit(holes)
 
 
@@ -144,3 +159,28 @@ def test_trials_end(monkeypatch):
     monkeypatch.setattr(directions, "turn", restless)
     NotMIWAEImputer("self-masking", **{**SETTINGS, "max_steps": 10}).fit(one_factor()[1])
     assert len(calls) == ROUNDS
+
+
+def test_in_images_a_channel_goes_missing_in_all_of_its_cells_alike():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.rand(50, 8, generator=generator) * torch.tensor([1.0] * 4 + [0.1] * 4)
+    mask = torch.ones_like(values)
+    mask[range(7), range(7)] = 0
+    holes = values.where(mask > 0, torch.nan)
+    model = NotMIWAEImputer("self-masking", **{**SETTINGS, "max_steps": 2}).fit(holes).model_
+    flat, high, low = directions.of_images(model, values, mask, n_channels=2)
+    assert flat.equal(directions.lines(model))
+    assert high[0, :4].unique().numel() == high[0, 4:7].unique().numel() == 1
+    assert high[0, 4] > 5 * high[0, 0] > 0
+    assert (low[0] == -high[0])[:7].all()
+    assert high[:, 7].equal(flat[:, 7])  # where nothing is missing
+    assert (-high[1] / high[0])[[0, 4]] == pytest.approx([0.9, 0.09], abs=0.03)
+    told = NotMIWAEImputer("self-masking-known", sign=[1.0] * 4 + [-1.0] * 4, **SETTINGS)
+    model = told.set_params(max_steps=2).fit(holes).model_
+    steep, gentle = directions.of_images(model, values, mask, n_channels=2)
+    assert (steep[0].sign() == model.mechanism.sign)[:7].all()
+    assert gentle.equal(directions.lines(model))
+    started = directions.started(model, steep).mechanism
+    assert torch.allclose(started.slope, steep[0])
+    spline = NotMIWAEImputer("self-masking-spline", **{**SETTINGS, "max_steps": 2}).fit(holes)
+    assert directions.of_images(spline.model_, values, mask, n_channels=2) == []

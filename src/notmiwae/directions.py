@@ -1,13 +1,14 @@
-"""In which direction a column goes missing: every column is tried the other way round.
+"""In which direction a column goes missing: columns in doubt are tried the other way round.
 
 The score of self-masking, η_j = a_j x_j + c_j, is learned from a_j = 0. Where data say little at
 that point, or where other columns misled the model of the data, a_j stays near zero or takes the
 wrong sign, and hardly ever turns round later: between a_j > 0 and a_j < 0 lies a valley of the
 bound. Random starts do not help, since all of the columns must start well.
 
-So columns are tried one by one. From the state in which the mechanism began to learn, short
-trainings run side by side: one goes on with the lines (a, c) that were learned; each of the others
-has one column turned, whose threshold is put at the other edge of its observed values,
+So columns are tried one by one, but for those whose slope became steep: these have found their
+direction. From the state in which the mechanism began to learn, short trainings run side by side:
+one goes on with the lines (a, c) that were learned; each of the others has one column turned, whose
+threshold is put at the other edge of its observed values,
 
     a_j = ∓A,    c_j = -a_j q_j,    q_j = a low or a high quantile of what is observed of column j.
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -30,7 +32,7 @@ from notmiwae.mechanisms import BentMechanism, SelfMasking, SelfMaskingKnown
 from notmiwae.model import LatentVariableModel
 
 STEEPNESS = 2.0
-"""A: slope of a turned column per standard deviation."""
+"""A: slope of a turned column per standard deviation. One that has learned more is not tried."""
 
 EDGE = 0.9
 """Quantile of the observed values at which a column would go missing upwards."""
@@ -39,6 +41,13 @@ CERTAINTY = 2.0
 """A turn has to gain so many standard errors."""
 
 N_SAMPLES = 50
+LEAST_SPREAD = 0.01
+"""A channel of images has at least this standard deviation."""
+
+MANY = 2**23
+"""A quantile is that of no more values than about so many."""
+
+Model = TypeVar("Model", bound=LatentVariableModel)
 
 Train = Callable[[Sequence[LatentVariableModel]], object]
 """Trains models in place, side by side."""
@@ -62,7 +71,7 @@ def lines(model: LatentVariableModel) -> Tensor:
     """Return slopes and intercepts ``(2, D)``."""
     mechanism = model.mechanism
     assert isinstance(mechanism, SelfMasking)
-    return torch.stack([mechanism.weight, mechanism.intercept]).detach().clone()
+    return torch.stack([mechanism.slope, mechanism.intercept]).detach()
 
 
 def turn(
@@ -83,7 +92,7 @@ def turn(
     learned : Tensor
         The lines that it learned ``(2, D)``.
     columns : sequence of int
-        Which to try.
+        Which to try, if they are in doubt.
     values, mask : Tensor
         All rows ``(N, D)``.
     train : callable
@@ -91,32 +100,113 @@ def turn(
     seed : int
         Of the noise with which bounds are compared.
     """
+    columns = [column for column in columns if learned[0, column].abs() < STEEPNESS]
+    if not columns:
+        return learned
     tries = [learned, *(turned(learned, column, values, mask) for column in columns)]
-    models = [started(waited, start) for start in tries]
-    train(models)
-    kept, *others = (
-        diagnose([model], values, mask, n_samples=N_SAMPLES, seed=seed).log_likelihood
-        for model in models
-    )
     result = learned.clone()
-    for column, bounds, start in zip(columns, others, tries[1:], strict=True):
-        gain = bounds - kept
-        if gain.mean() > CERTAINTY * gain.std() / len(gain) ** 0.5:
+    for column, start, gain in zip(
+        columns, tries[1:], gains(waited, tries, values, mask, train, seed), strict=True
+    ):
+        if is_certain(gain):
             result[:, column] = start[:, column]
     return result
+
+
+def choose(
+    waited: LatentVariableModel,
+    starts: Sequence[Tensor],
+    values: Tensor,
+    mask: Tensor,
+    train: Train,
+    seed: int,
+    n_samples: int = N_SAMPLES,
+) -> Tensor:
+    """Return the lines ``(2, D)`` that gain most over the first, or these if none surely gains.
+
+    Parameters
+    ----------
+    waited, values, mask, train, seed
+        See `turn`.
+    starts : sequence of Tensor
+        Lines from which its mechanism may start.
+    n_samples : int
+        Importance samples by which bounds are compared.
+    """
+    gained = gains(waited, starts, values, mask, train, seed, n_samples)
+    sure = [pair for pair in zip(gained, starts[1:], strict=True) if is_certain(pair[0])]
+    return max(sure, key=lambda pair: pair[0].mean(), default=(None, starts[0]))[1]
+
+
+def gains(
+    waited: LatentVariableModel,
+    starts: Sequence[Tensor],
+    values: Tensor,
+    mask: Tensor,
+    train: Train,
+    seed: int,
+    n_samples: int = N_SAMPLES,
+) -> list[Tensor]:
+    """Return the gain in bound of each start but the first over it, by row ``(N,)``."""
+    models = [started(waited, start) for start in starts]
+    train(models)
+    first, *others = (
+        diagnose([model], values, mask, n_samples=n_samples, seed=seed).log_likelihood
+        for model in models
+    )
+    return [bounds - first for bounds in others]
+
+
+def is_certain(gain: Tensor) -> bool:
+    """Whether a gain by row ``(N,)`` is more than chance."""
+    return bool(gain.mean() > CERTAINTY * gain.std() / len(gain) ** 0.5)
 
 
 def turned(learned: Tensor, column: int, values: Tensor, mask: Tensor) -> Tensor:
     """Return the lines ``(2, D)`` with one column turned."""
     result = learned.clone()
-    slope = -STEEPNESS if learned[0, column] > 0 else STEEPNESS
     seen = values[mask[:, column] > 0, column]
-    edge = seen.quantile(EDGE if slope > 0 else 1 - EDGE)
-    result[:, column] = torch.stack([torch.full_like(edge, slope), -slope * edge])
+    result[:, column] = at_edge(seen, -STEEPNESS if learned[0, column] > 0 else STEEPNESS)
     return result
 
 
-def started(waited: LatentVariableModel, start: Tensor) -> LatentVariableModel:
+def at_edge(seen: Tensor, slope: float) -> Tensor:
+    """Return the line ``(2,)`` of this slope whose threshold is at an edge of what is seen."""
+    some = seen[:: 1 + len(seen) // MANY]
+    edge = some.quantile(EDGE if slope > 0 else 1 - EDGE)
+    return torch.stack([torch.full_like(edge, slope), -slope * edge])
+
+
+def of_images(
+    model: LatentVariableModel, values: Tensor, mask: Tensor, n_channels: int
+) -> list[Tensor]:
+    """Return lines from which the mechanism of images may start; none if it is not of lines.
+
+    Those that it has, and those by which high, or low, values of a channel go missing, in all of
+    its cells alike. What it is told of the direction comes first: it holds unless data refute it.
+    """
+    mechanism = model.mechanism
+    if not isinstance(mechanism, SelfMasking) or isinstance(mechanism, BentMechanism):
+        return []
+    channels = values.unflatten(-1, (n_channels, -1)).unbind(1)
+    known = mask.bool().unflatten(-1, (n_channels, -1)).unbind(1)
+    # Of a channel that is nowhere seen, zeros stand for what is.
+    seen = [x[s] if s.any() else x.flatten() for x, s in zip(channels, known, strict=True)]
+    slopes = [STEEPNESS / max(x.std().item(), LEAST_SPREAD) for x in seen]
+    flat = lines(model)
+    steep = []
+    for sign in (1, -1):
+        edges = [at_edge(x, sign * a) for x, a in zip(seen, slopes, strict=True)]
+        each = torch.stack(edges, -1).repeat_interleave(channels[0].shape[-1], -1)
+        # Cells that never miss a value keep their share, and have no slope.
+        steep.append(torch.where(mechanism.learns > 0, each, flat))
+    if isinstance(mechanism, SelfMaskingKnown):
+        high, low = steep
+        return [torch.where(mechanism.sign > 0, high, low), flat]
+    return [flat, *steep]
+
+
+def started(waited: Model, start: Tensor) -> Model:
     """Return a copy whose mechanism starts at these lines ``(2, D)``.
 
     If it can bend, no steeper than a turned column: it could not bend a steep line any more.
@@ -125,7 +215,5 @@ def started(waited: LatentVariableModel, start: Tensor) -> LatentVariableModel:
     assert isinstance(model.mechanism, SelfMasking)
     if isinstance(model.mechanism, BentMechanism):
         start = start * (STEEPNESS / start[0].abs().clamp_min(STEEPNESS))
-    with torch.no_grad():
-        model.mechanism.weight.copy_(start[0])
-        model.mechanism.intercept.copy_(start[1])
+    model.mechanism.start_from(start)
     return model

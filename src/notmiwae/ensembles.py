@@ -3,8 +3,8 @@
 The mechanism *waits*: while the rest of a model learns as if values were missing at random, for
 one step in `WARM_UP`, it stays at its start, since what it would learn from a model that does not
 know yet what a missing value would be is seldom undone. Then everything learns. Then columns of the
-first model are tried the other way round (`notmiwae.directions`), until no turn pays. The other
-models start from the lines that it learned.
+first model whose direction is in doubt are tried the other way round (`notmiwae.directions`), until
+no turn pays. The other models start from the lines that it learned.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Course:
         [waited] = self._waited([member])
         model = copy.deepcopy(waited)
         found = Trained([model], self._fit([model], [member]))
-        if not directions.undecided(model) or not len(self.turnable):
+        if not directions.undecided(model):
             return found
 
         def try_out(models: Sequence[LatentVariableModel]) -> None:

@@ -14,12 +14,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from notmiwae import imputation, persistence, storage
+from notmiwae import directions, imputation, persistence, storage
 from notmiwae.assembly import choose_device
 from notmiwae.image_assembly import PRECISIONS, build_image_model
 from notmiwae.image_model import ImageModel
 from notmiwae.image_observations import IMAGE_OBSERVATIONS, ImageObservation
 from notmiwae.mechanisms import MECHANISMS, Mechanism
+from notmiwae.model import LatentVariableModel
 from notmiwae.networks import IMAGE_DECODERS, IMAGE_ENCODERS, ImageShape
 from notmiwae.training import OPTIMIZERS, SCHEDULES, History, fit, seeded, short_warm_up
 from notmiwae.validation import check_number, lookup, resolve
@@ -28,6 +29,12 @@ FILE = "imputer.json"
 ESTIMATORS = [*imputation.MEANS, "median"]
 WAITING = 6
 """The mechanism waits for one step in so many, while the rest is trained."""
+
+TRIAL = 0.3
+"""Steps of a training that tries a direction, as a share of all."""
+
+TRIAL_SAMPLES = 5
+"""Importance samples by which directions are compared."""
 
 INTERVAL_DRAWS = 200
 """Draws of an image from which its quantiles come."""
@@ -384,9 +391,8 @@ class ImageImputer(BaseEstimator):
         waiting = n_steps // WAITING
         train: Callable[..., History] = partial(
             fit,
-            self.model_,
-            values[rows],
-            mask[rows],
+            x=values[rows],
+            mask=mask[rows],
             weight_decay=0.0,
             schedule=short_warm_up if self.schedule == "one-cycle" else self.schedule,
             evaluate_every=self.evaluate_every or -(-n_rows // self.batch_size),
@@ -403,9 +409,11 @@ class ImageImputer(BaseEstimator):
         # so the rest is to know what they would be before the mechanism learns from it.
         if waiting:
             self.model_.mechanism.requires_grad_(False)
-            train(max_steps=waiting, on_evaluation=watch)
+            train(self.model_, max_steps=waiting, on_evaluation=watch)
             self.model_.mechanism.requires_grad_(True)
+            self._turn(values, mask, partial(train, max_steps=max(1, round(TRIAL * n_steps))))
         self.history_ = train(
+            self.model_,
             max_steps=n_steps - waiting,
             validation=(values[held_out], mask[held_out]) if usable else None,
             patience=self.patience,
@@ -413,6 +421,21 @@ class ImageImputer(BaseEstimator):
             checkpoint=self.checkpoint and Path(self.checkpoint) / "images.safetensors",
         )
         return self
+
+    def _turn(self, values: Tensor, mask: Tensor, train: Callable[..., History]) -> None:
+        """Start a mechanism that has a direction from the one that short trainings speak for."""
+        starts = directions.of_images(self.model_, values, mask, self.image_shape_.channels)
+        if not starts:
+            return
+
+        def try_out(models: Sequence[LatentVariableModel]) -> None:
+            for model in models:
+                train(model)
+
+        start = directions.choose(
+            self.model_, starts, values, mask, try_out, self.seed_, TRIAL_SAMPLES
+        )
+        self.model_ = directions.started(self.model_, start)
 
     def _check_parameters(self) -> None:
         for name in COUNTS:

@@ -177,6 +177,12 @@ class SelfMasking(ColumnwiseMechanism):
     def line(self) -> Tensor | None:
         return torch.stack([self.slope, self.intercept]).detach().cpu()
 
+    @torch.no_grad()
+    def start_from(self, line: Tensor) -> None:
+        """Start from slopes and intercepts ``(2, D)``."""
+        self.weight.copy_(line[0])
+        self.intercept.copy_(line[1])
+
     def shape(self, x: Tensor, columns: Columns = ALL) -> Tensor:
         return self.slope[columns] * x
 
@@ -239,6 +245,11 @@ class SelfMaskingKnown(SelfMasking):
     @property
     def slope(self) -> Tensor:
         return self.sign * softplus(self.weight) * self.learns
+
+    @torch.no_grad()
+    def start_from(self, line: Tensor) -> None:
+        steepness = (line[0] * self.sign).clamp_min(1e-6)
+        super().start_from(torch.stack([steepness + (-(-steepness).expm1()).log(), line[1]]))
 
 
 BENDING = 0.1

@@ -308,10 +308,10 @@ def describe_run(seeds: Iterable[int], duration: float, **more: Any) -> dict[str
 def command(argv: Sequence[str]) -> str:
     """Return the command line as one would type it, without folders of this machine."""
     program = Path(argv[0]).name
-    started = ["python", "-m", "notmiwae"] if program == "__main__.py" else [program]
+    started = "notmiwae" if program == "__main__.py" else program
     outputs = [place for place, word in enumerate(argv) if word in ("-o", "--output")]
     dropped = {0, *outputs, *(place + 1 for place in outputs)}
-    return shlex.join([*started, *(word for i, word in enumerate(argv) if i not in dropped)])
+    return shlex.join([started, *(word for i, word in enumerate(argv) if i not in dropped)])
 
 
 def write_text(path: Path, text: str) -> None:

@@ -108,7 +108,7 @@ PRESETS = {
             OURS,
         ],
         n_seeds=1,
-        epochs={BATCHES: 5, **dict.fromkeys(map(adapted_from, ("blue", "green")), 5)},
+        epochs={BATCHES: 5, CLIPPING: 20, **dict.fromkeys(map(adapted_from, ("blue", "green")), 5)},
         sizes=(16, 128),
     ),
     "full": Preset(
@@ -116,7 +116,12 @@ PRESETS = {
         effort=Effort(n_epochs=8),
         methods=list(METHODS),
         n_seeds=3,
-        epochs={LONGER: 24, BATCHES: 4, **dict.fromkeys(map(adapted_from, ("blue", "green")), 4)},
+        epochs={
+            LONGER: 24,
+            BATCHES: 4,
+            CLIPPING: 40,
+            **dict.fromkeys(map(adapted_from, ("blue", "green")), 4),
+        },
     ),
 }
 
@@ -246,13 +251,13 @@ def run(
     work = Work(source, greys, effort, kept)
     cases = list(_cases(chosen, asked, named, seed, n_epochs))
     about = {"preset": preset, "data": _describe(work, asked), **_made_by(work)}
+    about["remark"] = _effort_in_words(cases, about["data"][CHANNEL]["n_training_images"], effort)
     rows = KeptRows(Path(output, "rows.jsonl"), **_made_by(work))
     jobs = n_jobs or (1 if device not in ("cpu", "auto") else None)
     computed = compute_all(cases, work, rows, jobs, progress)
     duration = sum(row.seconds for row in computed)
     seeds = sorted({case.seed for case in cases})
-    epochs = {case.part: case.n_epochs for case in cases if case.n_epochs}
-    results = make_results(computed, describe_run(seeds, duration, epochs=epochs, **about))
+    results = make_results(computed, describe_run(seeds, duration, **about))
     results.write(Path(output))
     write_page(results, work, Path(output))
     return results
@@ -271,6 +276,19 @@ def _made_by(work: Work) -> dict[str, Any]:
     effort = work.effort._asdict()
     del effort["n_epochs"]
     return {"images": work.source._asdict(), "greys": work.greys._asdict(), **effort}
+
+
+def _effort_in_words(cases: Sequence[Case], n_images: int, effort: Effort) -> str:
+    """Return how long models were trained."""
+    epochs: dict[str, dict[int, None]] = {}
+    for case in cases:
+        if case.n_epochs:
+            epochs.setdefault(case.part, {})[case.n_epochs] = None
+    by_part = "; ".join(f"{part} {' or '.join(map(str, some))}" for part, some in epochs.items())
+    return (
+        f"Learned from {n_images:,} images, with {effort.n_samples} draw(s) of the latents at a "
+        f"time, in so many epochs: {by_part}."
+    )
 
 
 def _describe(work: Work, parts: Sequence[str]) -> dict[str, Any]:
