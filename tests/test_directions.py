@@ -39,7 +39,7 @@ def settled(monkeypatch):
 
 def test_a_right_direction_is_left_alone(settled):
     imputer, [(_, learned, *_, answer)] = settled
-    assert answer.equal(learned)
+    assert answer.lines.equal(learned)
     assert imputer.model_.mechanism.slope[0] > 1
 
 
@@ -48,8 +48,30 @@ def test_a_wrong_direction_is_turned_and_no_other_column_changes(settled):
     wrong = gently(directions.turned(learned, 0, *rest[:2]))
     assert wrong[0, 0] < 0
     answer = directions.turn(waited, wrong, columns, *rest)
-    assert answer[0, 0] == directions.STEEPNESS
-    assert answer[:, 1:].equal(wrong[:, 1:])
+    assert answer.lines[0, 0] == directions.STEEPNESS
+    assert answer.lines[:, 1:].equal(wrong[:, 1:])
+    assert not answer.in_doubt
+
+
+def test_a_column_of_which_nothing_says_the_direction_stays_in_doubt(monkeypatch):
+    rounds = []
+    turn = directions.turn
+
+    def watched(waited, learned, columns, *rest):
+        rounds.append((list(columns), turn(waited, learned, columns, *rest)))
+        # As if a turn had paid, so that there is another round.
+        return rounds[-1][1]._replace(lines=directions.turned(learned, 0, *rest[:2]))
+
+    monkeypatch.setattr(directions, "turn", watched)
+    x, holes = one_factor()
+    rng = np.random.default_rng(1)
+    unsaid = rng.normal(size=len(x))
+    unsaid[rng.random(len(x)) < 0.3] = np.nan
+    NotMIWAEImputer("self-masking", **SETTINGS).fit(np.column_stack([holes, unsaid]))
+    (first, answer), *later = rounds
+    assert first == [0, 3]
+    assert answer.in_doubt == [3]
+    assert later[0][0] == [3]
 
 
 def test_a_steep_column_has_found_its_direction(settled):
@@ -57,9 +79,9 @@ def test_a_steep_column_has_found_its_direction(settled):
     steep = directions.turned(learned, 0, *rest[:2])
     train = rest[2]
     rest[2] = lambda models: pytest.fail("tried")
-    assert directions.turn(waited, steep, columns, *rest).equal(steep)
+    assert directions.turn(waited, steep, columns, *rest).lines.equal(steep)
     rest[2] = train
-    assert not directions.turn(waited, 0.9 * steep, columns, *rest).equal(0.9 * steep)
+    assert not directions.turn(waited, 0.9 * steep, columns, *rest).lines.equal(0.9 * steep)
 
 
 def test_a_turned_column_goes_missing_beyond_the_edge_of_what_is_seen():
@@ -119,7 +141,9 @@ def test_a_crowded_column_is_not_tried(monkeypatch):
 def test_further_models_start_from_the_lines_that_the_first_has_learned(monkeypatch):
     starts = []
     started = directions.started
-    monkeypatch.setattr(directions, "turn", lambda waited, learned, *_: learned)
+    monkeypatch.setattr(
+        directions, "turn", lambda waited, learned, *_: directions.Turned(learned, [])
+    )
     monkeypatch.setattr(
         directions, "started", lambda model, line: starts.append(line) or started(model, line)
     )
@@ -136,7 +160,7 @@ def test_only_one_mechanism_is_explored_and_what_it_found_serves_the_others(monk
 
     def once(waited, learned, *_):
         turns.append(type(waited.mechanism).__name__)
-        return learned + 1 if len(turns) == 1 else learned
+        return directions.Turned(learned + 1 if len(turns) == 1 else learned, [0])
 
     monkeypatch.setattr(directions, "turn", once)
     monkeypatch.setattr(
@@ -154,33 +178,32 @@ def test_trials_end(monkeypatch):
 
     def restless(waited, learned, *_):
         calls.append(learned)
-        return learned + 1
+        return directions.Turned(learned + 1, [0])
 
     monkeypatch.setattr(directions, "turn", restless)
     NotMIWAEImputer("self-masking", **{**SETTINGS, "max_steps": 10}).fit(one_factor()[1])
     assert len(calls) == ROUNDS
 
 
-def test_in_images_a_channel_goes_missing_in_all_of_its_cells_alike():
+def test_what_images_are_told_holds_in_all_cells_of_a_channel_alike():
     generator = torch.Generator().manual_seed(0)
     values = torch.rand(50, 8, generator=generator) * torch.tensor([1.0] * 4 + [0.1] * 4)
     mask = torch.ones_like(values)
     mask[range(7), range(7)] = 0
     holes = values.where(mask > 0, torch.nan)
-    model = NotMIWAEImputer("self-masking", **{**SETTINGS, "max_steps": 2}).fit(holes).model_
-    flat, high, low = directions.of_images(model, values, mask, n_channels=2)
+    settings = {**SETTINGS, "max_steps": 2}
+    known = NotMIWAEImputer("self-masking-known", sign=[1.0] * 4 + [-1.0] * 4, **settings)
+    model = known.fit(holes).model_
+    steep, flat = directions.told(model, values, mask, n_channels=2)
     assert flat.equal(directions.lines(model))
-    assert high[0, :4].unique().numel() == high[0, 4:7].unique().numel() == 1
-    assert high[0, 4] > 5 * high[0, 0] > 0
-    assert (low[0] == -high[0])[:7].all()
-    assert high[:, 7].equal(flat[:, 7])  # where nothing is missing
-    assert (-high[1] / high[0])[[0, 4]] == pytest.approx([0.9, 0.09], abs=0.03)
-    told = NotMIWAEImputer("self-masking-known", sign=[1.0] * 4 + [-1.0] * 4, **SETTINGS)
-    model = told.set_params(max_steps=2).fit(holes).model_
-    steep, gentle = directions.of_images(model, values, mask, n_channels=2)
-    assert (steep[0].sign() == model.mechanism.sign)[:7].all()
-    assert gentle.equal(directions.lines(model))
-    started = directions.started(model, steep).mechanism
-    assert torch.allclose(started.slope, steep[0])
-    spline = NotMIWAEImputer("self-masking-spline", **{**SETTINGS, "max_steps": 2}).fit(holes)
-    assert directions.of_images(spline.model_, values, mask, n_channels=2) == []
+    assert steep[:, 7].equal(flat[:, 7])  # where nothing is missing
+    assert steep[0, :4].unique().numel() == steep[0, 4:7].unique().numel() == 1
+    assert -steep[0, 4] > 5 * steep[0, 0] > 0
+    assert (-steep[1] / steep[0])[[0, 4]] == pytest.approx([0.9, 0.01], abs=0.03)
+    assert torch.allclose(directions.started(model, steep).mechanism.slope, steep[0])
+
+
+def test_images_of_which_no_direction_is_told_start_flat():
+    model = NotMIWAEImputer("self-masking", **{**SETTINGS, "max_steps": 2}).fit(one_factor()[1])
+    values = torch.zeros(2, 3)
+    assert directions.told(model.model_, values, values, n_channels=3) == []

@@ -13,16 +13,20 @@ threshold is put at the other edge of its observed values,
     a_j = ∓A,    c_j = -a_j q_j,    q_j = a low or a high quantile of what is observed of column j.
 
 Turning a column leaves the number of parameters as it is, so that bounds on all rows can be
-compared, row by row; a turn is taken where the mean gain exceeds `CERTAINTY` standard errors.
+compared, row by row; a turn is taken where the mean gain exceeds `CERTAINTY` standard errors. A
+column that loses as clearly is not tried again when others were turned.
 Columns of which a crowd at one value is most of what is seen are left as they are: what the bound
 says of their direction is about the crowd. The true values of missing cells have no part in it.
+
+Of images, whose cells are many and whose units differ, a direction is tried only if it is told, and
+then against none.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -51,6 +55,21 @@ Model = TypeVar("Model", bound=LatentVariableModel)
 
 Train = Callable[[Sequence[LatentVariableModel]], object]
 """Trains models in place, side by side."""
+
+
+class Turned(NamedTuple):
+    """What came of trying columns the other way round.
+
+    Attributes
+    ----------
+    lines : Tensor
+        Slopes and intercepts ``(2, D)``, with those columns turned for which that pays.
+    in_doubt : list of int
+        Columns for which neither direction is clearly better.
+    """
+
+    lines: Tensor
+    in_doubt: list[int]
 
 
 def can_start(model: LatentVariableModel) -> bool:
@@ -82,8 +101,8 @@ def turn(
     mask: Tensor,
     train: Train,
     seed: int,
-) -> Tensor:
-    """Return the lines ``(2, D)`` with those columns turned for which that pays.
+) -> Turned:
+    """Turn those columns for which that pays.
 
     Parameters
     ----------
@@ -101,15 +120,16 @@ def turn(
         Of the noise with which bounds are compared.
     """
     columns = [column for column in columns if learned[0, column].abs() < STEEPNESS]
+    result = Turned(learned.clone(), [])
     if not columns:
-        return learned
+        return result
     tries = [learned, *(turned(learned, column, values, mask) for column in columns)]
-    result = learned.clone()
-    for column, start, gain in zip(
-        columns, tries[1:], gains(waited, tries, values, mask, train, seed), strict=True
-    ):
+    gained = gains(waited, tries, values, mask, train, seed)
+    for column, start, gain in zip(columns, tries[1:], gained, strict=True):
         if is_certain(gain):
-            result[:, column] = start[:, column]
+            result.lines[:, column] = start[:, column]
+        elif not is_certain(-gain):
+            result.in_doubt.append(column)
     return result
 
 
@@ -177,33 +197,30 @@ def at_edge(seen: Tensor, slope: float) -> Tensor:
     return torch.stack([torch.full_like(edge, slope), -slope * edge])
 
 
-def of_images(
-    model: LatentVariableModel, values: Tensor, mask: Tensor, n_channels: int
-) -> list[Tensor]:
-    """Return lines from which the mechanism of images may start; none if it is not of lines.
+def told(model: LatentVariableModel, values: Tensor, mask: Tensor, n_channels: int) -> list[Tensor]:
+    """Return lines from which the mechanism of images may start; none if it is told no direction.
 
-    Those that it has, and those by which high, or low, values of a channel go missing, in all of
-    its cells alike. What it is told of the direction comes first: it holds unless data refute it.
+    By the first, values of a channel go missing beyond the edge that it was told of, in all of its
+    cells alike. The others are those that it has: what it is told holds unless data refute it.
     """
     mechanism = model.mechanism
-    if not isinstance(mechanism, SelfMasking) or isinstance(mechanism, BentMechanism):
+    if not isinstance(mechanism, SelfMaskingKnown):
         return []
     channels = values.unflatten(-1, (n_channels, -1)).unbind(1)
     known = mask.bool().unflatten(-1, (n_channels, -1)).unbind(1)
     # Of a channel that is nowhere seen, zeros stand for what is.
     seen = [x[s] if s.any() else x.flatten() for x, s in zip(channels, known, strict=True)]
     slopes = [STEEPNESS / max(x.std().item(), LEAST_SPREAD) for x in seen]
+    high, low = (
+        torch.stack(
+            [at_edge(x, sign * a) for x, a in zip(seen, slopes, strict=True)], dim=-1
+        ).repeat_interleave(channels[0].shape[-1], dim=-1)
+        for sign in (1, -1)
+    )
     flat = lines(model)
-    steep = []
-    for sign in (1, -1):
-        edges = [at_edge(x, sign * a) for x, a in zip(seen, slopes, strict=True)]
-        each = torch.stack(edges, -1).repeat_interleave(channels[0].shape[-1], -1)
-        # Cells that never miss a value keep their share, and have no slope.
-        steep.append(torch.where(mechanism.learns > 0, each, flat))
-    if isinstance(mechanism, SelfMaskingKnown):
-        high, low = steep
-        return [torch.where(mechanism.sign > 0, high, low), flat]
-    return [flat, *steep]
+    # Cells that never miss a value keep their share, and have no slope.
+    steep = torch.where(mechanism.learns > 0, torch.where(mechanism.sign > 0, high, low), flat)
+    return [steep, flat]
 
 
 def started(waited: Model, start: Tensor) -> Model:

@@ -115,10 +115,11 @@ class Course:
             same = [member] * len(models)
             self._fit(models, same, True, False, max_steps=steps, stage="directions")
 
+        columns = self.turnable
         for attempt in range(ROUNDS):
             learned = directions.lines(found.models[0])
-            start = directions.turn(
-                waited, learned, self.turnable, self.values, self.mask, try_out, self.seed
+            start, columns = directions.turn(
+                waited, learned, columns, self.values, self.mask, try_out, self.seed
             )
             if start.equal(learned):
                 break

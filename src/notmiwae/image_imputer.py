@@ -411,7 +411,7 @@ class ImageImputer(BaseEstimator):
             self.model_.mechanism.requires_grad_(False)
             train(self.model_, max_steps=waiting, on_evaluation=watch)
             self.model_.mechanism.requires_grad_(True)
-            self._turn(values, mask, partial(train, max_steps=max(1, round(TRIAL * n_steps))))
+            self._direct(values, mask, partial(train, max_steps=max(1, round(TRIAL * n_steps))))
         self.history_ = train(
             self.model_,
             max_steps=n_steps - waiting,
@@ -422,9 +422,12 @@ class ImageImputer(BaseEstimator):
         )
         return self
 
-    def _turn(self, values: Tensor, mask: Tensor, train: Callable[..., History]) -> None:
-        """Start a mechanism that has a direction from the one that short trainings speak for."""
-        starts = directions.of_images(self.model_, values, mask, self.image_shape_.channels)
+    def _direct(self, values: Tensor, mask: Tensor, train: Callable[..., History]) -> None:
+        """Start a mechanism that is told a direction from there, unless short trainings refute it.
+
+        From a flat start it might never get there: zero-filled gaps look dark to the rest.
+        """
+        starts = directions.told(self.model_, values, mask, self.image_shape_.channels)
         if not starts:
             return
 

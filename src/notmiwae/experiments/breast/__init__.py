@@ -121,8 +121,9 @@ PRESETS = {
     ),
     "full": Preset(
         n_seeds=5,
-        n_ablation_seeds=2,
+        n_ablation_seeds=1,
         methods={FIRST: list(FITS), "extremes": _EVERY, "around-mean": _EVERY},
+        more_seeds={ablated(name, ALL_SIX): 2 for name in REPORTED},
     ),
 }
 LENGTHS = {

@@ -26,13 +26,11 @@ Method = Callable[[Sequence[Start], Effort], list[Fit]]
 """From problems and seeds to a fit for each of these."""
 
 DEFAULT = "notmiwae, default"
-N_MODELS = 5
-"""Models that are averaged where the mechanism is named; the default averages fewer of each."""
 
 MODELS: dict[str, Callable[..., Any]] = {
     "MIWAE": MIWAEImputer,
     **{
-        f"not-MIWAE {name}": partial(NotMIWAEImputer, name, n_models=N_MODELS)
+        f"not-MIWAE {name}": partial(NotMIWAEImputer, name)
         for name in ("self-masking-known", "self-masking-quadratic", "self-masking-spline")
     },
     DEFAULT: NotMIWAEImputer,

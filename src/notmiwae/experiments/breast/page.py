@@ -12,7 +12,7 @@ from notmiwae.experiments.baselines import BASELINES
 from notmiwae.experiments.benchmark import Benchmark
 from notmiwae.experiments.breast import ablation, figures, tables
 from notmiwae.experiments.breast.figures import TITLES
-from notmiwae.experiments.breast.methods import DEFAULT, N_MODELS
+from notmiwae.experiments.breast.methods import DEFAULT
 from notmiwae.experiments.breast.problem import Problem, make_problem
 from notmiwae.experiments.provenance import provenance
 from notmiwae.experiments.results import HELD_OUT, write_text
@@ -145,8 +145,8 @@ def _method(results: Benchmark) -> Section:
         "Adam with a learning rate of 0.0001 that rises for a fifth of the training and then "
         f"falls to almost nothing, batches of 32 rows, {about['n_epochs']} epochs, five draws of "
         "the hidden numbers per row. Missing cells are drawn, as there; the bound and what is "
-        "filled in are ours. Our own methods run with the library’s defaults; where the mechanism "
-        f"is named, {N_MODELS} models with starts of their own are averaged."
+        "filled in are ours. Our own methods run with the library’s defaults, but for the "
+        "mechanism where it is named."
     )
     used = {kind(row.method) for row in results.rows}
     baselines = {
