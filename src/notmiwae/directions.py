@@ -1,20 +1,18 @@
-"""In which direction a column goes missing: columns in doubt are tried the other way round.
+"""In which direction a column goes missing: every column is tried the other way round.
 
 The score of self-masking, η_j = a_j x_j + c_j, is learned from a_j = 0. Where data say little at
 that point, or where other columns misled the model of the data, a_j stays near zero or takes the
 wrong sign, and hardly ever turns round later: between a_j > 0 and a_j < 0 lies a valley of the
 bound. Random starts do not help, since all of the columns must start well.
 
-So columns are tried one by one, but for those whose slope became steep: these have found their
-direction. From the state in which the mechanism began to learn, short trainings run side by side:
-one goes on with the lines (a, c) that were learned; each of the others has one column turned, whose
-threshold is put at the other edge of its observed values,
+So columns are tried one by one. From the state in which the mechanism began to learn, short
+trainings run side by side: one goes on with the lines (a, c) that were learned; each of the others
+has one column turned, whose threshold is put at the other edge of its observed values,
 
     a_j = ∓A,    c_j = -a_j q_j,    q_j = a low or a high quantile of what is observed of column j.
 
 Turning a column leaves the number of parameters as it is, so that bounds on all rows can be
-compared, row by row; a turn is taken where the mean gain exceeds `CERTAINTY` standard errors. A
-column that loses as clearly is not tried again when others were turned.
+compared, row by row; a turn is taken where the mean gain exceeds `CERTAINTY` standard errors.
 Columns of which a crowd at one value is most of what is seen are left as they are: what the bound
 says of their direction is about the crowd. The true values of missing cells have no part in it.
 
@@ -26,7 +24,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -36,7 +34,7 @@ from notmiwae.mechanisms import BentMechanism, SelfMasking, SelfMaskingKnown
 from notmiwae.model import LatentVariableModel
 
 STEEPNESS = 2.0
-"""A: slope of a turned column per standard deviation. One that has learned more is not tried."""
+"""A: slope of a turned column per standard deviation."""
 
 EDGE = 0.9
 """Quantile of the observed values at which a column would go missing upwards."""
@@ -55,21 +53,6 @@ Model = TypeVar("Model", bound=LatentVariableModel)
 
 Train = Callable[[Sequence[LatentVariableModel]], object]
 """Trains models in place, side by side."""
-
-
-class Turned(NamedTuple):
-    """What came of trying columns the other way round.
-
-    Attributes
-    ----------
-    lines : Tensor
-        Slopes and intercepts ``(2, D)``, with those columns turned for which that pays.
-    in_doubt : list of int
-        Columns for which neither direction is clearly better.
-    """
-
-    lines: Tensor
-    in_doubt: list[int]
 
 
 def can_start(model: LatentVariableModel) -> bool:
@@ -101,8 +84,8 @@ def turn(
     mask: Tensor,
     train: Train,
     seed: int,
-) -> Turned:
-    """Turn those columns for which that pays.
+) -> Tensor:
+    """Return the lines ``(2, D)`` with those columns turned for which that pays.
 
     Parameters
     ----------
@@ -111,7 +94,7 @@ def turn(
     learned : Tensor
         The lines that it learned ``(2, D)``.
     columns : sequence of int
-        Which to try, if they are in doubt.
+        Which to try.
     values, mask : Tensor
         All rows ``(N, D)``.
     train : callable
@@ -119,17 +102,12 @@ def turn(
     seed : int
         Of the noise with which bounds are compared.
     """
-    columns = [column for column in columns if learned[0, column].abs() < STEEPNESS]
-    result = Turned(learned.clone(), [])
-    if not columns:
-        return result
     tries = [learned, *(turned(learned, column, values, mask) for column in columns)]
     gained = gains(waited, tries, values, mask, train, seed)
+    result = learned.clone()
     for column, start, gain in zip(columns, tries[1:], gained, strict=True):
         if is_certain(gain):
-            result.lines[:, column] = start[:, column]
-        elif not is_certain(-gain):
-            result.in_doubt.append(column)
+            result[:, column] = start[:, column]
     return result
 
 

@@ -3,8 +3,8 @@
 The mechanism *waits*: while the rest of a model learns as if values were missing at random, for
 one step in `WARM_UP`, it stays at its start, since what it would learn from a model that does not
 know yet what a missing value would be is seldom undone. Then everything learns. Then columns of the
-first model whose direction is in doubt are tried the other way round (`notmiwae.directions`), until
-no turn pays. The other models start from the lines that it learned.
+first model are tried the other way round (`notmiwae.directions`), until no turn pays. The other
+models start from the lines that it learned.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Course:
         [waited] = self._waited([member])
         model = copy.deepcopy(waited)
         found = Trained([model], self._fit([model], [member]))
-        if not directions.undecided(model):
+        if not directions.undecided(model) or not len(self.turnable):
             return found
 
         def try_out(models: Sequence[LatentVariableModel]) -> None:
@@ -115,11 +115,10 @@ class Course:
             same = [member] * len(models)
             self._fit(models, same, True, False, max_steps=steps, stage="directions")
 
-        columns = self.turnable
         for attempt in range(ROUNDS):
             learned = directions.lines(found.models[0])
-            start, columns = directions.turn(
-                waited, learned, columns, self.values, self.mask, try_out, self.seed
+            start = directions.turn(
+                waited, learned, self.turnable, self.values, self.mask, try_out, self.seed
             )
             if start.equal(learned):
                 break
