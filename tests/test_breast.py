@@ -24,7 +24,14 @@ from notmiwae.experiments.breast import methods as breast_methods
 from notmiwae.experiments.breast import problem as breast_problem
 from notmiwae.experiments.breast import reported as breast_report
 from notmiwae.experiments.breast.faults import ALL, FAULTS, NONE
-from notmiwae.experiments.breast.methods import ABLATION, DEFAULT, FITS, NAMED, as_reported
+from notmiwae.experiments.breast.methods import (
+    ABLATION,
+    ALL_SIX,
+    DEFAULT,
+    FITS,
+    NAMED,
+    as_reported,
+)
 from notmiwae.experiments.breast.problem import FIRST, TABLES, Rows
 from notmiwae.experiments.breast.published import PUBLISHED, REPORTED_ERRORS
 from notmiwae.experiments.breast.reported import Effort
@@ -367,12 +374,8 @@ def test_some_methods_have_more_seeds_than_the_rest_of_a_preset():
         1,
         1,
     ]
-    assert [
-        full.seeds_of(name) for name in (DEFAULT, breast_methods.ablated("linear", "axes"))
-    ] == [
-        5,
-        2,
-    ]
+    ablated = [breast_methods.ablated("linear", fault) for fault in ("axes", ALL_SIX)]
+    assert [full.seeds_of(name) for name in (DEFAULT, *ablated)] == [5, 1, 2]
 
 
 def test_table_shows_held_out_errors_beside_published_ones(tmp_path):

@@ -146,17 +146,25 @@ def test_trials_end(monkeypatch):
     assert len(calls) == ROUNDS
 
 
-def test_what_images_are_told_holds_in_all_cells_of_a_channel_alike():
+def grey(n_cells=4, n_channels=2):
+    """Values of two channels in different units, each missing one in every cell but the last."""
     generator = torch.Generator().manual_seed(0)
-    values = torch.rand(50, 8, generator=generator) * torch.tensor([1.0] * 4 + [0.1] * 4)
+    units = torch.tensor([1.0, 0.1]).repeat_interleave(n_cells)
+    values = torch.rand(50, n_channels * n_cells, generator=generator) * units
     mask = torch.ones_like(values)
     mask[range(7), range(7)] = 0
+    return values, mask
+
+
+def waiting(mechanism, values, mask, **settings):
     holes = values.where(mask > 0, torch.nan)
-    settings = {**SETTINGS, "max_steps": 2}
-    known = NotMIWAEImputer("self-masking-known", sign=[1.0] * 4 + [-1.0] * 4, **settings)
-    model = known.fit(holes).model_
-    steep, flat = directions.told(model, values, mask, n_channels=2)
-    assert flat.equal(directions.lines(model))
+    return NotMIWAEImputer(mechanism, **{**SETTINGS, "max_steps": 2, **settings}).fit(holes).model_
+
+
+def test_what_images_are_told_holds_in_all_cells_of_a_channel_alike():
+    values, mask = grey()
+    model = waiting("self-masking-known", values, mask, sign=[1.0] * 4 + [-1.0] * 4)
+    steep, flat = directions.beyond_edges(model.mechanism, values, mask, 2), directions.lines(model)
     assert steep[:, 7].equal(flat[:, 7])  # where nothing is missing
     assert steep[0, :4].unique().numel() == steep[0, 4:7].unique().numel() == 1
     assert -steep[0, 4] > 5 * steep[0, 0] > 0
@@ -164,7 +172,17 @@ def test_what_images_are_told_holds_in_all_cells_of_a_channel_alike():
     assert torch.allclose(directions.started(model, steep).mechanism.slope, steep[0])
 
 
-def test_images_of_which_no_direction_is_told_start_flat():
-    model = NotMIWAEImputer("self-masking", **{**SETTINGS, "max_steps": 2}).fit(one_factor()[1])
-    values = torch.zeros(2, 3)
-    assert directions.told(model.model_, values, values, n_channels=3) == []
+@pytest.mark.parametrize(("against", "given_up"), [(0.9, False), (1.1, True)])
+def test_what_images_are_told_is_given_up_for_clear_gains_only(monkeypatch, against, given_up):
+    values, mask = grey()
+    model = waiting("self-masking-known", values, mask)
+    gain = against * directions.DOUBT * (1 - mask).sum(-1)
+    monkeypatch.setattr(directions, "gains", lambda *_, **__: [gain])
+    start = directions.start_of_images(model, values, mask, 2, lambda models: None, 0)
+    assert start.equal(directions.lines(model)) == given_up
+
+
+def test_images_of_which_no_direction_is_told_start_as_they_are():
+    values, mask = grey()
+    model = waiting("self-masking", values, mask)
+    assert directions.start_of_images(model, values, mask, 2, pytest.fail, 0) is None

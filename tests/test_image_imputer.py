@@ -130,14 +130,6 @@ def test_what_is_over_or_under_exposed_is_found_beyond_the_limit(side):
     assert np.sqrt(np.mean((filled - x)[missing] ** 2)) < 0.1
 
 
-def test_a_direction_that_is_told_may_be_refuted():
-    x = images(100, channels=1)
-    holes = np.where(x > 0.5, np.nan, x)
-    told = imputer("self-masking-known", sign=-1, observation="gaussian", n_images=1000)
-    slope = told.set_params(encoder="mlp", decoder="mlp").fit(holes).model_.mechanism.slope
-    assert slope.abs().max() < 1
-
-
 def test_intervals_hold_what_they_should():
     x = without_dominant(images())
     model = imputer().fit(x)

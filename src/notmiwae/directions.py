@@ -17,7 +17,8 @@ Columns of which a crowd at one value is most of what is seen are left as they a
 says of their direction is about the crowd. The true values of missing cells have no part in it.
 
 Of images, whose cells are many and whose units differ, a direction is tried only if it is told, and
-then against none.
+then against none. Between these, bounds differ by little where both explain the gaps: what is told
+has to be far from the data to be given up.
 """
 
 from __future__ import annotations
@@ -43,6 +44,12 @@ CERTAINTY = 2.0
 """A turn has to gain so many standard errors."""
 
 N_SAMPLES = 50
+N_IMAGE_SAMPLES = 5
+"""Importance samples by which bounds are compared, of rows and of images."""
+
+DOUBT = 0.2
+"""Nats per missing cell of an image that speak against a direction before it is given up."""
+
 LEAST_SPREAD = 0.01
 """A channel of images has at least this standard deviation."""
 
@@ -111,31 +118,6 @@ def turn(
     return result
 
 
-def choose(
-    waited: LatentVariableModel,
-    starts: Sequence[Tensor],
-    values: Tensor,
-    mask: Tensor,
-    train: Train,
-    seed: int,
-    n_samples: int = N_SAMPLES,
-) -> Tensor:
-    """Return the lines ``(2, D)`` that gain most over the first, or these if none surely gains.
-
-    Parameters
-    ----------
-    waited, values, mask, train, seed
-        See `turn`.
-    starts : sequence of Tensor
-        Lines from which its mechanism may start.
-    n_samples : int
-        Importance samples by which bounds are compared.
-    """
-    gained = gains(waited, starts, values, mask, train, seed, n_samples)
-    sure = [pair for pair in zip(gained, starts[1:], strict=True) if is_certain(pair[0])]
-    return max(sure, key=lambda pair: pair[0].mean(), default=(None, starts[0]))[1]
-
-
 def gains(
     waited: LatentVariableModel,
     starts: Sequence[Tensor],
@@ -175,15 +157,36 @@ def at_edge(seen: Tensor, slope: float) -> Tensor:
     return torch.stack([torch.full_like(edge, slope), -slope * edge])
 
 
-def told(model: LatentVariableModel, values: Tensor, mask: Tensor, n_channels: int) -> list[Tensor]:
-    """Return lines from which the mechanism of images may start; none if it is told no direction.
+def start_of_images(
+    waited: Model, values: Tensor, mask: Tensor, n_channels: int, train: Train, seed: int
+) -> Tensor | None:
+    """Return lines from which the mechanism of images starts, or None if it is told no direction.
 
-    By the first, values of a channel go missing beyond the edge that it was told of, in all of its
-    cells alike. The others are those that it has: what it is told holds unless data refute it.
+    By what it is told, values of a channel go missing beyond an edge of those that are seen. That
+    holds unless the flat lines that it has gain more than `DOUBT` in a short training.
+
+    Parameters
+    ----------
+    waited, values, mask, train, seed
+        See `turn`.
+    n_channels : int
+        C of the D cells.
     """
-    mechanism = model.mechanism
-    if not isinstance(mechanism, SelfMaskingKnown):
-        return []
+    if not isinstance(waited.mechanism, SelfMaskingKnown):
+        return None
+    told, flat = beyond_edges(waited.mechanism, values, mask, n_channels), lines(waited)
+    [gain] = gains(waited, [told, flat], values, mask, train, seed, n_samples=N_IMAGE_SAMPLES)
+    return flat if is_certain(gain - DOUBT * (1 - mask).sum(-1)) else told
+
+
+def beyond_edges(
+    mechanism: SelfMaskingKnown, values: Tensor, mask: Tensor, n_channels: int
+) -> Tensor:
+    """Return the lines ``(2, D)`` by which values go missing beyond the edges of their channel.
+
+    They are the same in all cells of a channel, but for those that never miss a value: these keep
+    their share, and have no slope.
+    """
     channels = values.unflatten(-1, (n_channels, -1)).unbind(1)
     known = mask.bool().unflatten(-1, (n_channels, -1)).unbind(1)
     # Of a channel that is nowhere seen, zeros stand for what is.
@@ -195,10 +198,8 @@ def told(model: LatentVariableModel, values: Tensor, mask: Tensor, n_channels: i
         ).repeat_interleave(channels[0].shape[-1], dim=-1)
         for sign in (1, -1)
     )
-    flat = lines(model)
-    # Cells that never miss a value keep their share, and have no slope.
-    steep = torch.where(mechanism.learns > 0, torch.where(mechanism.sign > 0, high, low), flat)
-    return [steep, flat]
+    has = torch.stack([mechanism.slope, mechanism.intercept]).detach()
+    return torch.where(mechanism.learns > 0, torch.where(mechanism.sign > 0, high, low), has)
 
 
 def started(waited: Model, start: Tensor) -> Model:

@@ -33,9 +33,6 @@ WAITING = 6
 TRIAL = 0.3
 """Steps of a training that tries a direction, as a share of all."""
 
-TRIAL_SAMPLES = 5
-"""Importance samples by which directions are compared."""
-
 INTERVAL_DRAWS = 200
 """Draws of an image from which its quantiles come."""
 
@@ -427,18 +424,16 @@ class ImageImputer(BaseEstimator):
 
         From a flat start it might never get there: zero-filled gaps look dark to the rest.
         """
-        starts = directions.told(self.model_, values, mask, self.image_shape_.channels)
-        if not starts:
-            return
 
         def try_out(models: Sequence[LatentVariableModel]) -> None:
             for model in models:
                 train(model)
 
-        start = directions.choose(
-            self.model_, starts, values, mask, try_out, self.seed_, TRIAL_SAMPLES
+        start = directions.start_of_images(
+            self.model_, values, mask, self.image_shape_.channels, try_out, self.seed_
         )
-        self.model_ = directions.started(self.model_, start)
+        if start is not None:
+            self.model_ = directions.started(self.model_, start)
 
     def _check_parameters(self) -> None:
         for name in COUNTS:
