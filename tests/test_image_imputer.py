@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from notmiwae import ImageImputer
+from notmiwae import ImageImputer, image_imputer
 from notmiwae.image_imputer import read_images
 from notmiwae.image_mechanisms import Convolutional
 from notmiwae.mechanisms import MECHANISMS
@@ -187,6 +187,17 @@ def test_rows_with_and_without_holes_keep_their_order():
     x = images()
     x[3, 0, 0, 0] = x[7, 1, 2, 3] = np.nan
     assert_imputed(imputer().fit_transform(x), x)
+
+
+def test_images_are_filled_in_parts_with_noise_of_their_own(monkeypatch):
+    x = without_dominant(images(4))
+    fitted = imputer().fit(x)
+    alone = fitted.sample(x[:2], 3)
+    monkeypatch.setattr(image_imputer, "IMAGES_PER_SEED", 2)
+    parts = fitted.sample(np.concatenate([x[:2], x[:2]]), 3)
+    assert_imputed(parts, np.concatenate([x[:2], x[:2]]))
+    assert np.array_equal(parts[:, :2], alone)
+    assert not np.array_equal(parts[:, 2:], alone)
 
 
 def test_adapting_keeps_the_decoder_and_learns_the_rest():

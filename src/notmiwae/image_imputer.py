@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ WAITING = 6
 
 TRIAL = 0.3
 """Steps of a training that tries a direction, as a share of all."""
+
+IMAGES_PER_SEED = 1024
+"""So many images are filled at once, with a stream of noise of their own."""
 
 INTERVAL_DRAWS = 200
 """Draws of an image from which its quantiles come."""
@@ -283,8 +287,8 @@ class ImageImputer(BaseEstimator):
         check_number("coverage", coverage, above=0, below=1)
         levels = [(1 - coverage) / 2, (1 + coverage) / 2]
 
-        def ends(values: Tensor, mask: Tensor) -> Tensor:
-            return self._quantiles(values, mask, levels).movedim(-1, 0)
+        def ends(values: Tensor, mask: Tensor, seed: int) -> Tensor:
+            return self._quantiles(values, mask, levels, seed).movedim(-1, 0)
 
         return np.moveaxis(self._fill(self._read(X), ends), 0, -1)
 
@@ -481,18 +485,27 @@ class ImageImputer(BaseEstimator):
             progress=self.verbose,
         )
 
-    def _quantiles(self, values: Tensor, mask: Tensor, levels: Sequence[float]) -> Tensor:
+    def _quantiles(
+        self, values: Tensor, mask: Tensor, levels: Sequence[float], seed: int
+    ) -> Tensor:
         quantiles = self._streamed(imputation.quantiles)
-        return quantiles(values, mask, levels=levels, n_draws=INTERVAL_DRAWS)
+        return quantiles(values, mask, levels=levels, n_draws=INTERVAL_DRAWS, seed=seed)
 
-    def _estimate(self, values: Tensor, mask: Tensor) -> Tensor:
+    def _estimate(self, values: Tensor, mask: Tensor, seed: int) -> Tensor:
         if self.estimator == "median":
-            return self._quantiles(values, mask, [0.5]).squeeze(-1)
+            return self._quantiles(values, mask, [0.5], seed).squeeze(-1)
         mean = self._streamed(imputation.conditional_mean)
-        return mean(values, mask, estimator=self.estimator)
+        return mean(values, mask, estimator=self.estimator, seed=seed)
 
-    def _fill(self, x: np.ndarray, estimate: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
-        """Fill images that have a hole with `estimate`, ``(..., N, D)`` for values and mask."""
+    def _fill(self, x: np.ndarray, estimate: Callable[..., Tensor]) -> np.ndarray:
+        """Fill images with `estimate`, ``(..., N, D)`` for values, mask and a seed, in parts."""
+        parts = [
+            self._fill_part(x[start : start + IMAGES_PER_SEED], partial(estimate, seed=seed))
+            for start, seed in zip(range(0, len(x), IMAGES_PER_SEED), count(self.seed_))
+        ]
+        return np.concatenate(parts, axis=-4)
+
+    def _fill_part(self, x: np.ndarray, estimate: Callable[..., Tensor]) -> np.ndarray:
         holed = np.flatnonzero(np.isnan(x).any((1, 2, 3)))
         some = x[holed] if len(holed) else x[:1]
         estimated = estimate(*self._to_model(some)).clamp(0, 1).numpy()
