@@ -62,11 +62,12 @@ def test_what_can_bend_starts_no_steeper_than_a_turned_column(mechanism):
     _, holes = one_factor(50)
     model = NotMIWAEImputer(mechanism, **{**SETTINGS, "max_steps": 5}).fit(holes).model_
     start = torch.tensor([[-20.0, 1.0, 0.0], [40.0, 3.0, 0.5]])
-    line = directions.lines(directions.started(model, start))
+    started = directions.started(model, start).mechanism
+    line = torch.stack([started.weight, started.intercept])
     steepest = 20.0 if mechanism == "self-masking" else directions.STEEPNESS
     assert line[0].abs().max() == pytest.approx(steepest)
     assert (line[1, 0] / line[0, 0]).item() == pytest.approx(-2)  # the threshold stays
-    assert line[1, 1:].equal(start[1, 1:])
+    assert line[:, 1:].equal(start[:, 1:])
 
 
 def test_an_imputer_that_starts_out_wrong_ends_right(monkeypatch):
@@ -164,7 +165,7 @@ def waiting(mechanism, values, mask, **settings):
 def test_what_images_are_told_holds_in_all_cells_of_a_channel_alike():
     values, mask = grey()
     model = waiting("self-masking-known", values, mask, sign=[1.0] * 4 + [-1.0] * 4)
-    steep, flat = directions.beyond_edges(model.mechanism, values, mask, 2), directions.lines(model)
+    steep, flat = directions.beyond_edges(model, values, mask, 2), directions.lines(model)
     assert steep[:, 7].equal(flat[:, 7])  # where nothing is missing
     assert steep[0, :4].unique().numel() == steep[0, 4:7].unique().numel() == 1
     assert -steep[0, 4] > 5 * steep[0, 0] > 0

@@ -65,5 +65,4 @@ def test_columns_of_the_table_are_aligned():
 @pytest.mark.parametrize("program", ["/somewhere/bin/notmiwae", "/elsewhere/notmiwae/__main__.py"])
 def test_the_command_is_what_one_would_type(program):
     line = command([program, "reproduce", "breast", "-o", "/some/folder", "--datasets", "a b"])
-    assert line.endswith("notmiwae reproduce breast --datasets 'a b'")
-    assert "/" not in line
+    assert line == "notmiwae reproduce breast --datasets 'a b'"

@@ -174,13 +174,13 @@ def start_of_images(
     """
     if not isinstance(waited.mechanism, SelfMaskingKnown):
         return None
-    told, flat = beyond_edges(waited.mechanism, values, mask, n_channels), lines(waited)
+    told, flat = beyond_edges(waited, values, mask, n_channels), lines(waited)
     [gain] = gains(waited, [told, flat], values, mask, train, seed, n_samples=N_IMAGE_SAMPLES)
     return flat if is_certain(gain - DOUBT * (1 - mask).sum(-1)) else told
 
 
 def beyond_edges(
-    mechanism: SelfMaskingKnown, values: Tensor, mask: Tensor, n_channels: int
+    waited: LatentVariableModel, values: Tensor, mask: Tensor, n_channels: int
 ) -> Tensor:
     """Return the lines ``(2, D)`` by which values go missing beyond the edges of their channel.
 
@@ -198,8 +198,10 @@ def beyond_edges(
         ).repeat_interleave(channels[0].shape[-1], dim=-1)
         for sign in (1, -1)
     )
-    has = torch.stack([mechanism.slope, mechanism.intercept]).detach()
-    return torch.where(mechanism.learns > 0, torch.where(mechanism.sign > 0, high, low), has)
+    mechanism = waited.mechanism
+    assert isinstance(mechanism, SelfMaskingKnown)
+    told = torch.where(mechanism.sign > 0, high, low)
+    return torch.where(mechanism.learns > 0, told, lines(waited))
 
 
 def started(waited: Model, start: Tensor) -> Model:

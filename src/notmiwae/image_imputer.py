@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +16,20 @@ from torch import Tensor
 
 from notmiwae import directions, imputation, persistence, storage
 from notmiwae.assembly import choose_device
+from notmiwae.ensembles import TRIAL
 from notmiwae.image_assembly import PRECISIONS, build_image_model
 from notmiwae.image_model import ImageModel
 from notmiwae.image_observations import IMAGE_OBSERVATIONS, ImageObservation
 from notmiwae.mechanisms import MECHANISMS, Mechanism
 from notmiwae.model import LatentVariableModel
 from notmiwae.networks import IMAGE_DECODERS, IMAGE_ENCODERS, ImageShape
-from notmiwae.training import OPTIMIZERS, SCHEDULES, History, fit, seeded, short_warm_up
+from notmiwae.training import OPTIMIZERS, SCHEDULES, History, apart, fit, seeded, short_warm_up
 from notmiwae.validation import check_number, lookup, resolve
 
 FILE = "imputer.json"
 ESTIMATORS = [*imputation.MEANS, "median"]
 WAITING = 6
 """The mechanism waits for one step in so many, while the rest is trained."""
-
-TRIAL = 0.3
-"""Steps of a training that tries a direction, as a share of all."""
 
 IMAGES_PER_SEED = 1024
 """So many images are filled at once, with a stream of noise of their own."""
@@ -500,8 +497,11 @@ class ImageImputer(BaseEstimator):
     def _fill(self, x: np.ndarray, estimate: Callable[..., Tensor]) -> np.ndarray:
         """Fill images with `estimate`, ``(..., N, D)`` for values, mask and a seed, in parts."""
         parts = [
-            self._fill_part(x[start : start + IMAGES_PER_SEED], partial(estimate, seed=seed))
-            for start, seed in zip(range(0, len(x), IMAGES_PER_SEED), count(self.seed_))
+            self._fill_part(
+                x[start : start + IMAGES_PER_SEED],
+                partial(estimate, seed=apart(self.seed_, start // IMAGES_PER_SEED)),
+            )
+            for start in range(0, len(x), IMAGES_PER_SEED)
         ]
         return np.concatenate(parts, axis=-4)
 

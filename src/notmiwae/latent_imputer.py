@@ -30,7 +30,7 @@ from notmiwae.mechanisms import MECHANISMS
 from notmiwae.model import LatentVariableModel
 from notmiwae.reading import TableReader, check_types, is_nan
 from notmiwae.selection import CANDIDATES, select
-from notmiwae.training import OPTIMIZERS, SCHEDULES, History, seeded
+from notmiwae.training import OPTIMIZERS, SCHEDULES, History, apart, seeded
 from notmiwae.validation import check_number, lookup, resolve
 
 Imputer = TypeVar("Imputer", bound="LatentVariableImputer")
@@ -510,17 +510,13 @@ class LatentVariableImputer(TransformerMixin, TableReader):
                 x[start : start + ROWS_PER_SEED],
                 partial(
                     estimate,
-                    seed=self._noise((first_row + start) // ROWS_PER_SEED),
+                    seed=apart(self.seed_, (first_row + start) // ROWS_PER_SEED),
                     progress=one and self.verbose,
                 ),
             )
             for start in bar
         ]
         return np.concatenate(parts, axis=-2)
-
-    def _noise(self, block: int) -> int:
-        """Seed of a block of rows, far from those of the others."""
-        return (self.seed_ + block * 0x9E3779B9) % 2**63
 
     def _fill_block(self, x: np.ndarray, estimate: Callable[..., Tensor]) -> np.ndarray:
         values, mask = self._to_model(x)

@@ -142,6 +142,11 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
         yield
 
 
+def apart(seed: int, number: int) -> int:
+    """Return the seed of the part of a stream with this number, far from those of the others."""
+    return (seed + number * 0x9E3779B9) % 2**63
+
+
 @contextmanager
 def evaluating(
     models: Sequence[nn.Module], seed: int, device: torch.device | str = "cpu"
@@ -175,7 +180,7 @@ class Batches:
     def __getitem__(self, step: int) -> Tensor:
         epoch, position = divmod(step, self.per_epoch)
         if epoch != self.epoch:
-            generator = torch.Generator().manual_seed((self.seed + epoch * 0x9E3779B9) % 2**63)
+            generator = torch.Generator().manual_seed(apart(self.seed, epoch))
             self.order = torch.randperm(self.n_rows, generator=generator).to(self.device)
             self.epoch = epoch
         return self.order[position * self.size : (position + 1) * self.size]

@@ -250,8 +250,9 @@ def run(
     kept = Kept(Path(output, "fits"), seed)
     work = Work(source, greys, effort, kept)
     cases = list(_cases(chosen, asked, named, seed, n_epochs))
-    about = {"preset": preset, "data": _describe(work, asked), **_made_by(work)}
-    about["remark"] = _effort_in_words(cases, about["data"][CHANNEL]["n_training_images"], effort)
+    data = _describe(work, asked)
+    remark = _effort_in_words(cases, data, effort)
+    about = {"preset": preset, "data": data, "remark": remark, **_made_by(work)}
     rows = KeptRows(Path(output, "rows.jsonl"), **_made_by(work))
     jobs = n_jobs or (1 if device not in ("cpu", "auto") else None)
     computed = compute_all(cases, work, rows, jobs, progress)
@@ -278,17 +279,18 @@ def _made_by(work: Work) -> dict[str, Any]:
     return {"images": work.source._asdict(), "greys": work.greys._asdict(), **effort}
 
 
-def _effort_in_words(cases: Sequence[Case], n_images: int, effort: Effort) -> str:
-    """Return how long models were trained."""
+def _effort_in_words(cases: Sequence[Case], data: Mapping[str, Any], effort: Effort) -> str:
+    """Return how long models were trained, by part."""
     epochs: dict[str, dict[int, None]] = {}
     for case in cases:
         if case.n_epochs:
             epochs.setdefault(case.part, {})[case.n_epochs] = None
-    by_part = "; ".join(f"{part} {' or '.join(map(str, some))}" for part, some in epochs.items())
-    return (
-        f"Learned from {n_images:,} images, with {effort.n_samples} draw(s) of the latents at a "
-        f"time, in so many epochs: {by_part}."
+    by_part = "; ".join(
+        f"{part}: {' or '.join(map(str, some))} "
+        f"of {data.get(part, data[CHANNEL])['n_training_images']:,} images"
+        for part, some in epochs.items()
     )
+    return f"Epochs of training, K = {effort.n_samples}: {by_part}."
 
 
 def _describe(work: Work, parts: Sequence[str]) -> dict[str, Any]:
