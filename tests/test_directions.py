@@ -47,6 +47,25 @@ def test_a_wrong_direction_is_turned_and_no_other_column_changes(settled):
     assert answer[:, 1:].equal(wrong[:, 1:])
 
 
+@pytest.mark.parametrize(
+    ("z", "expected"),
+    [
+        # All clear, and alike: each is told by two others to stay.
+        ([-9.0, -9.0, -9.0], [-3.0, -3.0, -3.0]),
+        # The first is in doubt, the others go opposite ways: nothing is said of it.
+        ([0.0, -9.0, 9.0], [1.0, 2.0, -2.0]),
+        # Both of the others turn: so should the first.
+        ([0.0, 9.0, 9.0], [3.0, 2.0, 2.0]),
+        # None is clear.
+        ([1.0, -2.0, 3.0], [1.0, 1.0, 1.0]),
+    ],
+)
+def test_columns_tell_one_another_their_direction(z, expected):
+    odds = torch.tensor(expected).abs().log() * torch.tensor(expected).sign()
+    for slopes in (torch.ones(3), -torch.ones(3)):
+        torch.testing.assert_close(directions.like_others(slopes, torch.tensor(z)), odds)
+
+
 def test_a_turned_column_goes_missing_beyond_the_edge_of_what_is_seen():
     values = torch.linspace(-1, 1, 101).unsqueeze(-1)
     mask = torch.ones_like(values)

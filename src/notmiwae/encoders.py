@@ -16,7 +16,6 @@ and nothing missing it is exact; the network mends the rest (Λ, h) from there.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -26,7 +25,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 from torch.nn.functional import softplus
 
-from notmiwae._special import StackableNormal
+from notmiwae._special import StackableNormal, log_density
 from notmiwae.networks import mlp
 
 
@@ -209,10 +208,10 @@ class ProductOfExperts(Encoder):
         observed = mask.bool()
         value = torch.where(observed, x - self.offset, guess)
         precision = torch.where(observed, self.log_precision.exp(), softplus(raw_precision))
-        weighted = precision.unsqueeze(-1) * self.direction
+        outer = (self.direction.unsqueeze(-1) * self.direction.unsqueeze(-2)).flatten(1)
+        experts = (precision @ outer).unflatten(-1, (self.direction.shape[-1], -1))
         prior = torch.diag_embed(1 + softplus(raw_tightening))
-        shift = (value.unsqueeze(-1) * weighted).sum(-2) + pull
-        return PrecisionNormal(shift, prior + self.direction.T @ weighted)
+        return PrecisionNormal((precision * value) @ self.direction + pull, prior + experts)
 
 
 class PrecisionNormal(Distribution):
@@ -223,29 +222,55 @@ class PrecisionNormal(Distribution):
 
     def __init__(self, shift: Tensor, precision: Tensor) -> None:
         # In double precision: narrow experts beside a wide prior make it ill-conditioned.
-        factor = torch.linalg.cholesky(precision.double())
-        loc = torch.cholesky_solve(shift.double().unsqueeze(-1), factor).squeeze(-1)
-        self.factor, self.loc = factor.to(shift.dtype), loc.to(shift.dtype)
+        self.factor = torch.linalg.cholesky(precision.double())
+        self.whitened_loc = torch.linalg.solve_triangular(
+            self.factor, shift.double().unsqueeze(-1), upper=False
+        )
+        self.dtype = shift.dtype
         super().__init__(shift.shape[:-1], shift.shape[-1:], validate_args=False)
 
     @property
     def mean(self) -> Tensor:
         """The mean ``(N, L)``."""
-        return self.loc
+        return self._unwhiten(torch.zeros_like(self.whitened_loc)).squeeze(-1)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draw ``(*sample_shape, N, L)``, differentiably."""
-        noise = torch.randn(*sample_shape, *self.loc.shape).to(self.loc)
+        return self.draw(sample_shape)[0]
+
+    def draw(self, sample_shape: Any = ()) -> tuple[Tensor, Tensor]:
+        """Draw ``(*sample_shape, N, L)``, and return the log densities of the draws, too.
+
+        These follow from the noise, so that nothing has to be solved for them.
+        """
+        shape = self._extended_shape(torch.Size(sample_shape))
+        noise = torch.randn(shape).to(self.factor)
         # One triangular system per row, with all of its draws as right-hand sides.
         columns = noise.flatten(end_dim=-3).movedim(0, -1) if sample_shape else noise.unsqueeze(-1)
-        solved = torch.linalg.solve_triangular(self.factor.mT, columns, upper=True)
-        return self.loc + solved.movedim(-1, 0).reshape(noise.shape)
+        latents = self._unwhiten(columns).movedim(-1, 0).reshape(shape)
+        return latents, self._log_density(noise)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density ``(*sample_shape, N)``."""
-        whitened = torch.einsum("nij,...ni->...nj", self.factor, value - self.loc)
-        log_root = self.factor.diagonal(dim1=-2, dim2=-1).log()
-        return (log_root - 0.5 * whitened.square() - 0.5 * math.log(2 * math.pi)).sum(-1)
+        departure = (value - self.mean).to(self.factor)
+        return self._log_density(torch.einsum("nij,...ni->...nj", self.factor, departure))
+
+    def _unwhiten(self, noise: Tensor) -> Tensor:
+        """Return the values ``(N, L, S)`` that standard normal ones stand for."""
+        whitened = self.whitened_loc + noise
+        return torch.linalg.solve_triangular(self.factor.mT, whitened, upper=True).to(self.dtype)
+
+    def _log_density(self, noise: Tensor) -> Tensor:
+        log_root = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return (log_root + log_density(noise).sum(-1)).to(self.dtype)
+
+
+def draw(proposal: Any, n_samples: int) -> tuple[Tensor, Tensor]:
+    """Return latents ``(K, N, L)`` and their log densities ``(K, N)`` under a proposal."""
+    if isinstance(proposal, PrecisionNormal):
+        return proposal.draw((n_samples,))
+    latents = proposal.rsample((n_samples,))
+    return latents, proposal.log_prob(latents)
 
 
 ENCODERS: dict[str, type[Encoder]] = {

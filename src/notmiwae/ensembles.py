@@ -25,7 +25,7 @@ from notmiwae.training import History, fit_together, seeded
 WARM_UP = 5
 """The mechanism waits while the rest is trained for one step in so many."""
 
-TRIAL = 0.3
+TRIAL = 0.06
 """Steps of a training that tries a column the other way round, as a share of `max_steps`."""
 
 ROUNDS = 3

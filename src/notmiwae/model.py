@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Normal
+from torch.distributions import Distribution
 
-from notmiwae.encoders import Encoder
+from notmiwae._special import log_density
+from notmiwae.encoders import Encoder, draw
 from notmiwae.integration import Drawn, MissingCells
 from notmiwae.mechanisms import FactorisedMechanism, Mechanism
 from notmiwae.observations import Observation
@@ -105,15 +106,13 @@ class LatentVariableModel(nn.Module):
         ImportanceSample
         """
         x = x * mask
-        proposal = self.encoder(x, mask)
-        latents = proposal.rsample((n_samples,))
+        latents, log_proposal = draw(self.encoder(x, mask), n_samples)
         likelihood = self.likelihood(latents, x, mask)
         missing, log_mechanism = self.explain(likelihood, x, mask)
-        prior = Normal(torch.zeros_like(latents), 1.0, validate_args=False)
         log_weights = (
             (likelihood.log_prob(x) * mask + log_mechanism).sum(-1)
-            + prior.log_prob(latents).sum(-1)
-            - proposal.log_prob(latents)
+            + log_density(latents).sum(-1)
+            - log_proposal
         )
         return ImportanceSample(latents, log_weights, likelihood, missing)
 
