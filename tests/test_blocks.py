@@ -68,7 +68,7 @@ def test_one_trunk_makes_all_parameters(blocks):
 def test_a_blocks_missing_cells_are_those_of_its_own_mechanism(blocks, mechanism):
     x, _ = rows()
     joined = blocks(torch.randn(4, 2, 2))
-    cells = mechanism.tilt(blocks, joined, x)
+    cells = mechanism.tilt(blocks, joined, x, torch.zeros_like(x))
     assert cells.log_normaliser.shape == cells.mean.shape == cells.sample().shape == (4, 2, 6)
     offset = mechanism.offsets(x)[3] + mechanism.parts[3].intercept
     alone = mechanism.parts[3].integrate(blocks.parts[3], joined.parts[3], offset)
@@ -78,7 +78,7 @@ def test_a_blocks_missing_cells_are_those_of_its_own_mechanism(blocks, mechanism
 def test_what_is_expected_settles_to_the_most_probable_category(blocks, mechanism):
     x, _ = rows()
     joined = blocks(torch.randn(4, 2, 2))
-    for of in (joined, mechanism.tilt(blocks, joined, x)):
+    for of in (joined, mechanism.tilt(blocks, joined, x, torch.zeros_like(x))):
         assert of.expected.shape == (4, 2, 12)
         probabilities = of.expected[..., 4:].unflatten(-1, (2, 4))
         torch.testing.assert_close(probabilities.sum(-1), torch.ones(4, 2, 2))
@@ -94,7 +94,7 @@ def test_enumerated_categories_are_bayes_rule(blocks, mechanism):
     levels = torch.arange(1, 5.0).expand(2, 4).T
     missing = mechanism.parts[3].given(levels, mechanism.offsets(x)[3][:, None]).mean
     joint = prior * (1 - missing).movedim(1, -1)
-    found = mechanism.tilt(blocks, joined, x)
+    found = mechanism.tilt(blocks, joined, x, torch.zeros_like(x))
     torch.testing.assert_close(found.log_normaliser[..., [3, 5]], joint.sum(-1).log())
     expected = joint / joint.sum(-1, keepdim=True)
     torch.testing.assert_close(found.expected[..., 4:].unflatten(-1, (2, 4)), expected)
@@ -166,7 +166,7 @@ def test_blocks_with_a_limit_give_no_probability_to_what_is_within():
     embedding = Embedding([0, 0], torch.zeros(2))
     parts = [Limit(1, limit=0.5, sign=1.0), Limit(1, limit=3.0, sign=-1.0)]
     mechanism = BlockMechanism([[0], [1]], parts, embedding, [False, False])
-    cells = mechanism.tilt(blocks, blocks(torch.randn(500, 1, 2)), torch.zeros(1, 2))
+    cells = mechanism.tilt(blocks, blocks(torch.randn(500, 1, 2)), *torch.zeros(2, 1, 2))
     draws = cells.sample()
     assert (draws[..., 0] >= 0.5).all()
     assert (draws[..., 1] <= 2).all()

@@ -47,6 +47,24 @@ def test_a_wrong_direction_is_turned_and_no_other_column_changes(settled):
     assert answer[:, 1:].equal(wrong[:, 1:])
 
 
+def test_a_turn_that_is_hopeless_at_a_first_look_is_not_tried_for_longer(settled):
+    _, [(waited, learned, columns, values, mask, train, seed, _)] = settled
+    shares = []
+
+    def watched(models, share):
+        shares.append(share)
+        train(models, share)
+
+    def tried(lines):
+        shares.clear()
+        directions.turn(waited, lines, columns, values, mask, watched, seed)
+        return list(shares)
+
+    assert tried(learned) == [directions.FIRST_LOOK]
+    wrong = directions.turned(learned, 0, values, mask)
+    assert tried(wrong) == [directions.FIRST_LOOK, 1.0]
+
+
 @pytest.mark.parametrize(
     ("z", "expected"),
     [

@@ -100,7 +100,7 @@ def pair(observe, name, link, slope, intercept, dtype=torch.float64):
 
     low, high = (float(getattr(distribution, end, bound)) for end, bound in ENDS.items())
     nothing = torch.zeros(1, 1, dtype=dtype)
-    quadrature = mechanism.tilt(observation, distribution, nothing)
+    quadrature = mechanism.tilt(observation, distribution, nothing, nothing)
     return quadrature, lambda: integrate(log_density, low, high)
 
 
@@ -190,7 +190,7 @@ def test_quadrature_draws_follow_brute_force(observe, name, link, parameters):
     torch.manual_seed(0)
     quadrature, brute_force = pair(observe, name, link, *parameters)
     nodes, log_weights = (
-        tensor.detach().expand(-1, 4000, 1)
+        tensor.detach().unsqueeze(-1).expand(-1, 4000, 1)
         for tensor in (quadrature.part.nodes, quadrature.part.log_weights)
     )
     draws = Discretised(nodes, log_weights, torch.zeros_like(nodes), True).sample()
@@ -207,7 +207,8 @@ def test_quadrature_stays_finite(observe, name, slope, intercept, raw):
     mechanism = SelfMasking(2, link="logit")
     torch.nn.init.constant_(mechanism.weight, slope)
     torch.nn.init.constant_(mechanism.intercept, intercept)
-    tilted = mechanism.tilt(observation, observation(torch.zeros(1, 2)), torch.zeros(1, 2))
+    nothing = torch.zeros(1, 2)
+    tilted = mechanism.tilt(observation, observation(nothing), nothing, nothing)
     leaves = [*observation.parameters(), *mechanism.parameters()]
     for value in (tilted.log_normaliser, tilted.mean):
         assert torch.isfinite(value).all()
@@ -229,7 +230,7 @@ def test_gradients_of_every_pair_are_those_of_finite_differences(observe, steer,
 
     def both(*_):
         nothing = torch.zeros(1, 2, dtype=torch.float64)
-        tilted = mechanism.tilt(observation, observation(nothing), nothing)
+        tilted = mechanism.tilt(observation, observation(nothing), nothing, nothing)
         return tilted.log_normaliser, tilted.mean
 
     assert torch.autograd.gradcheck(both, parameters)
@@ -239,17 +240,33 @@ def test_gradients_of_every_pair_are_those_of_finite_differences(observe, steer,
 @pytest.mark.parametrize("mechanism", FACTORISED)
 def test_every_pair_tilts_cell_by_cell(observe, steer, name, mechanism):
     observation, mechanism = observe(name, 3), steer(mechanism, 3)
-    tilted = mechanism.tilt(observation, observation(torch.randn(7, 6, 2)), torch.zeros(6, 3))
+    nothing = torch.zeros(6, 3)
+    tilted = mechanism.tilt(observation, observation(torch.randn(7, 6, 2)), nothing, nothing)
     assert tilted.mean.shape == tilted.sample().shape == (7, 6, 3)
     assert torch.broadcast_shapes(tilted.log_normaliser.shape, (7, 6, 3)) == (7, 6, 3)
     assert (tilted.log_normaliser <= 1e-6).all()
+
+
+@pytest.mark.parametrize("name", OBSERVATIONS)
+@pytest.mark.parametrize("mechanism", FACTORISED)
+def test_a_missing_cell_is_the_same_whatever_else_is_missing(observe, steer, name, mechanism):
+    observation, mechanism = observe(name, 3), steer(mechanism, 3)
+    distribution, nothing = observation(torch.randn(7, 6, 2)), torch.zeros(6, 3)
+    mask = torch.bernoulli(torch.full((6, 3), 0.5), generator=torch.Generator().manual_seed(0))
+    some, every = (mechanism.tilt(observation, distribution, nothing, m) for m in (mask, nothing))
+    missing = (mask == 0).expand(7, 6, 3)
+    assert 0 < missing.sum() < missing.numel()
+    torch.testing.assert_close(some.mean[missing], every.mean[missing])
+    normalisers = [cells.log_normaliser.expand(7, 6, 3)[missing] for cells in (some, every)]
+    torch.testing.assert_close(*normalisers)
 
 
 @pytest.mark.parametrize("mechanism", FACTORISED)
 def test_binary_cells_are_enumerated(observe, steer, mechanism):
     torch.manual_seed(0)
     observation, mechanism = observe("bernoulli", 2, [0.3]), steer(mechanism, 2)
-    tilted = mechanism.tilt(observation, observation(torch.zeros(1, 2)), torch.zeros(1, 2))
+    nothing = torch.zeros(1, 2)
+    tilted = mechanism.tilt(observation, observation(nothing), nothing, nothing)
     one = torch.sigmoid(torch.tensor(0.3))
     missing = 1 - mechanism(torch.tensor([[0.0, 0.0], [1.0, 1.0]])).mean
     expected = (1 - one) * missing[0] + one * missing[1]
@@ -264,7 +281,7 @@ def test_binary_cells_are_enumerated(observe, steer, mechanism):
 def test_an_ignorable_mechanism_tilts_nothing(observe, name):
     observation = observe(name, 3)
     distribution = observation(torch.randn(4, 2))
-    missing = Ignorable(3).tilt(observation, distribution, torch.zeros(4, 3))
+    missing = Ignorable(3).tilt(observation, distribution, *torch.zeros(2, 4, 3))
     assert isinstance(missing, Untilted)
     assert missing.log_normaliser == 0
     assert torch.equal(missing.mean, distribution.mean)

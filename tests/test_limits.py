@@ -9,7 +9,7 @@ from notmiwae.observations import OBSERVATIONS, TruncatedNormalDistribution
 
 def tilt(distribution, limit, sign):
     mechanism = Limit(1, limit=limit, sign=sign)
-    return mechanism.tilt(None, distribution, torch.zeros(1, 1))
+    return mechanism.tilt(None, distribution, *torch.zeros(2, 1, 1))
 
 
 @pytest.mark.parametrize("loc", [-3.0, 0.0, 4.0])
@@ -41,7 +41,7 @@ def test_a_tail_within_bounds_is_a_share_of_what_is_within_them():
 def test_counts_beyond_a_limit_are_summed_exactly(observe):
     observation = observe("count", 1, [0.4])
     distribution = observation(torch.zeros(1, 2))
-    cells = Limit(1, limit=2.0, sign=-1.0).tilt(observation, distribution, torch.zeros(1, 1))
+    cells = Limit(1, limit=2.0, sign=-1.0).tilt(observation, distribution, *torch.zeros(2, 1, 1))
     below = sum(distribution.log_prob(torch.tensor([[float(k)]])).exp().item() for k in (0, 1))
     assert cells.log_normaliser.exp().item() == pytest.approx(below, rel=1e-5)
     assert 0 < cells.mean.item() < 1
@@ -59,7 +59,7 @@ def test_what_is_beyond_goes_missing_and_nothing_else():
 def test_discrete_draws_stay_beyond(observe, name):
     observation = observe(name, 1)
     distribution = observation(torch.randn(300, 1, 2))
-    cells = Limit(1, limit=0.5, sign=1.0).tilt(observation, distribution, torch.zeros(1, 1))
+    cells = Limit(1, limit=0.5, sign=1.0).tilt(observation, distribution, *torch.zeros(2, 1, 1))
     assert (cells.sample() > 0.5).all()
 
 

@@ -203,10 +203,10 @@ class JoinedCells:
 
     @property
     def width(self) -> int:
-        """Values that it holds per draw and row, beside one for each cell."""
+        """Values that it holds per draw and cell, if more than one."""
         nominal = [part for part in self.distributions if is_nominal(part)]
-        codes = sum(part.log_probabilities[0, 0].numel() for part in nominal)  # type: ignore[attr-defined]
-        return codes + sum(part.width for part in self.parts)
+        codes = [part.log_probabilities.shape[-1] for part in nominal]  # type: ignore[attr-defined]
+        return max([*codes, *(part.width for part in self.parts)])
 
     @property
     def log_normaliser(self) -> Tensor:
@@ -367,14 +367,17 @@ class BlockMechanism(FactorisedMechanism):
         ]
         return Joined(found, self.layout)
 
-    def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> JoinedCells:
+    def tilt(
+        self, observation: Observation, distribution: Any, x: Tensor, mask: Tensor
+    ) -> JoinedCells:
         assert isinstance(observation, Blocks)
         cells: list[MissingCells] = []
-        for part, family, whole, each, offset in zip(
+        for part, family, whole, each, seen, offset in zip(
             self.parts,
             observation.parts,
             distribution.parts,
             self.layout.split(x),
+            self.layout.split(mask),
             self.offsets(x),
             strict=True,
         ):
@@ -382,7 +385,7 @@ class BlockMechanism(FactorisedMechanism):
             if isinstance(part, ColumnwiseMechanism):
                 cells.append(part.integrate(family, whole, part.intercept + offset))
             else:
-                cells.append(part.tilt(family, whole, each))  # type: ignore[operator]
+                cells.append(part.tilt(family, whole, each, seen))
         return JoinedCells(cells, distribution.parts, self.layout)
 
     @property

@@ -12,12 +12,13 @@ has one column turned, whose threshold is put at the other edge of its observed 
     a_j = ∓A,    c_j = -a_j q_j,    q_j = a low or a high quantile of what is observed of column j.
 
 Turning a column leaves the number of parameters as it is, so that bounds on all rows can be
-compared, row by row: z is the mean gain in standard errors. The trainings are so short that the
-model of the data has hardly bent to the mechanism yet; later, a wrong one has been made up for.
+compared, row by row: z is the mean gain in standard errors. It is an average of two: after a few
+steps, when the model of the data has hardly bent to the mechanism yet, and, unless it was hopeless
+then, after more of them.
 
-Values of the columns of a table often go missing for like reasons. How often, the columns say
-themselves whose direction is clear: with n₊ of the others clearly in the direction to which a
-column would be turned, and n₋ in the one that it has, it is turned if
+Values of the columns of a table often go missing for like reasons. How often, those columns say
+whose direction is clear: with n₊ of the others clearly in the direction to which a column would be
+turned, and n₋ in the one that it has, it is turned if
 
     z + log (n₊ + 1) / (n₋ + 1) > `CERTAINTY`.
 
@@ -33,6 +34,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -48,8 +50,14 @@ STEEPNESS = 2.0
 EDGE = 0.9
 """Quantile of the observed values at which a column would go missing upwards."""
 
+FIRST_LOOK = 0.2
+"""Share of the steps of a short training after which most turns are seen to be hopeless."""
+
+HOPELESS = -3.0
+"""Standard errors that a turn has to gain by then."""
+
 CERTAINTY = 0.5
-"""A turn has to gain so many standard errors, if other columns have no say."""
+"""Standard errors that it has to gain to be taken."""
 
 CLEAR = 4.0
 """Standard errors by which the bounds of both directions differ where one is clear."""
@@ -103,7 +111,7 @@ def turn(
     columns: Sequence[int],
     values: Tensor,
     mask: Tensor,
-    train: Train,
+    train: Callable[..., object],
     seed: int,
 ) -> Tensor:
     """Return the lines ``(2, D)`` with those columns turned for which that pays.
@@ -119,16 +127,24 @@ def turn(
     values, mask : Tensor
         All rows ``(N, D)``.
     train : callable
-        A short training.
+        ``(models, share)``: this share of a short training, of models in place, side by side.
     seed : int
         Of the noise with which bounds are compared.
     """
     starts = [turned(learned, column, values, mask) for column in columns]
-    gained = gains(waited, [learned, *starts], values, mask, train, seed)
-    z = torch.tensor([standard_errors(gain) for gain in gained]).to(learned)
+
+    def compare(which: Sequence[int], share: float) -> Tensor:
+        tries = [learned, *(starts[index] for index in which)]
+        gained = gains(waited, tries, values, mask, partial(train, share=share), seed)
+        return torch.tensor([standard_errors(gain) for gain in gained])
+
+    first = compare(range(len(columns)), FIRST_LOOK)
+    odds = like_others(learned[0, columns].cpu(), first)
+    hopeful = (first + odds > HOPELESS).nonzero().flatten().tolist()
     result = learned.clone()
-    for index in (z + like_others(learned[0, columns], z) > CERTAINTY).nonzero().flatten():
-        result[:, columns[index]] = starts[index][:, columns[index]]
+    for index, second in zip(hopeful, compare(hopeful, 1.0) if hopeful else [], strict=True):
+        if (first[index] + second) / 2 + odds[index] > CERTAINTY:
+            result[:, columns[index]] = starts[index][:, columns[index]]
     return result
 
 

@@ -25,7 +25,7 @@ from notmiwae.training import History, fit_together, seeded
 WARM_UP = 5
 """The mechanism waits while the rest is trained for one step in so many."""
 
-TRIAL = 0.06
+TRIAL = 0.3
 """Steps of a training that tries a column the other way round, as a share of `max_steps`."""
 
 ROUNDS = 3
@@ -110,8 +110,8 @@ class Course:
         if not directions.undecided(model) or not len(self.turnable):
             return found
 
-        def try_out(models: Sequence[LatentVariableModel]) -> None:
-            steps = max(1, round(TRIAL * self.max_steps))
+        def try_out(models: Sequence[LatentVariableModel], share: float) -> None:
+            steps = max(1, round(share * TRIAL * self.max_steps))
             same = [member] * len(models)
             self._fit(models, same, True, False, max_steps=steps, stage="directions")
 

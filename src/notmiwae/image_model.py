@@ -89,7 +89,7 @@ class ImageModel(LatentVariableModel):
         values = likelihood.values
         if self.integrated:
             assert isinstance(self.mechanism, FactorisedMechanism)
-            tilted = self.mechanism.tilt(self.observation, likelihood, x)
+            tilted = self.mechanism.tilt(self.observation, likelihood, x, mask)
             done = ~mask.bool() if likelihood.drawn is None else ~mask.bool() & ~likelihood.drawn
             rest = self.mechanism(values).log_prob(mask)
             log_mechanism = torch.where(done, tilted.log_normaliser, rest)
@@ -181,8 +181,7 @@ class PixelCells:
         self.tilted = Discretised(nodes, log_weights, log_mask.sum(-1), continuous=True)
         complete = seen.bool().all(-1, keepdim=True).expand_as(seen).movedim(-1, -2).flatten(-2)
         self.elsewhere = mechanism(self.values).log_prob(mask) * complete
-        # Every pixel of every row may be missing in another block.
-        self.width = len(nodes) * n_pixels * mechanism.bend[0].out_features
+        self.width = -(-len(nodes) * mechanism.bend[0].out_features // n_channels)
 
     def pick(self, cells: Tensor) -> Tensor:
         """Take the integrated cells of ``(..., N, D)``, ``(..., M)``."""

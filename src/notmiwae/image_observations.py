@@ -242,8 +242,8 @@ class ImageObservation(Observation):
         scores, log_weights = normal_scores(self.n_nodes, distribution.loc)
         return (distribution.loc + distribution.scale * scores).clamp(0, 1), log_weights
 
-    def narrow(self, distribution: Any, columns: Tensor) -> Normal:
-        loc, scale = distribution.loc[..., columns], distribution.scale[..., columns]
+    def pick(self, distribution: Any, cells: Tensor) -> Normal:
+        loc, scale = (x.flatten(-2)[..., cells] for x in (distribution.loc, distribution.scale))
         return Normal(loc, scale, validate_args=False)
 
     def supports(self, x: Tensor) -> Tensor:

@@ -189,10 +189,10 @@ def cells_per_draw(model: LatentVariableModel, x: Tensor, mask: Tensor) -> int:
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
     ]
     with torch.no_grad(), seeded(0, x.device):
-        nodes = model(x, mask, 1).missing.width
+        per_cell = model(x, mask, 1).missing.width
     for hook in hooks:
         hook.remove()
-    return max([x.shape[1], nodes, *layers])
+    return max([x.shape[1] * max(1, per_cell), *layers])
 
 
 Models = Sequence[LatentVariableModel]

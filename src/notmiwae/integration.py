@@ -33,7 +33,7 @@ class MissingCells(Protocol):
 
     @property
     def width(self) -> int:
-        """Values that it holds per draw and row, beside one for each cell."""
+        """Values that it holds per draw and cell, if more than one."""
 
     def sample(self) -> Tensor:
         """One draw of x for every cell."""
@@ -50,7 +50,7 @@ class Untilted:
         log p(s=0), which broadcasts against it.
     """
 
-    width = 0
+    width = 1
 
     def __init__(self, distribution: Distribution, log_normaliser: Tensor) -> None:
         self.distribution, self.log_normaliser = distribution, log_normaliser
@@ -68,7 +68,7 @@ class Untilted:
 class Drawn:
     """A draw x_m ~ p(x | z) that its importance weight accounts for; the weights do the tilting."""
 
-    width = 0
+    width = 1
 
     def __init__(self, values: Tensor) -> None:
         self.mean = values
@@ -97,7 +97,7 @@ class ProbitTilted:
         a and c, which broadcast against it.
     """
 
-    width = 0
+    width = 1
 
     def __init__(self, distribution: Normal, slope: Tensor, intercept: Tensor) -> None:
         self.loc, self.variance, self.slope = distribution.loc, distribution.variance, slope
@@ -144,7 +144,7 @@ class Discretised:
         self, nodes: Tensor, log_weights: Tensor, log_missing: Tensor, continuous: bool
     ) -> None:
         self.nodes, self.continuous = nodes, continuous
-        self.width = len(nodes) * nodes.shape[-1]
+        self.width = len(nodes)
         self.log_weights = log_weights + log_missing
         self.log_normaliser = self.log_weights.logsumexp(0)
 
@@ -172,33 +172,36 @@ class Discretised:
 
 
 class Spliced:
-    """Some columns in place of those of another.
+    """Some cells in place of those of another.
 
     Parameters
     ----------
-    columns : Tensor
-        Indices of the columns ``(C,)``.
+    cells : Tensor
+        Their indices ``(M,)`` among all ``(N, D)``, row by row.
     part : MissingCells
-        These columns ``(..., C)``.
+        These cells ``(..., M)``.
     whole : Untilted
-        All columns ``(..., D)``.
+        All cells ``(..., N, D)``.
     """
 
-    def __init__(self, columns: Tensor, part: MissingCells, whole: Untilted) -> None:
-        self.columns, self.part, self.whole = columns, part, whole
+    def __init__(self, cells: Tensor, part: MissingCells, whole: Untilted) -> None:
+        self.cells, self.part, self.whole = cells, part, whole
         self.width = part.width
+
+    def _put(self, whole: Tensor, part: Tensor) -> Tensor:
+        return whole.flatten(-2).index_copy(-1, self.cells, part).view_as(whole)
 
     @property
     def log_normaliser(self) -> Tensor:
         """Log r(z)."""
         rest = self.whole.log_normaliser.expand(self.whole.distribution.batch_shape)
-        return rest.index_copy(-1, self.columns, self.part.log_normaliser)
+        return self._put(rest, self.part.log_normaliser)
 
     @property
     def mean(self) -> Tensor:
         """E[x | z, s=0]."""
-        return self.whole.mean.index_copy(-1, self.columns, self.part.mean)
+        return self._put(self.whole.mean, self.part.mean)
 
     def sample(self) -> Tensor:
         """One draw of x for every cell."""
-        return self.whole.sample().index_copy(-1, self.columns, self.part.sample())
+        return self._put(self.whole.sample(), self.part.sample())

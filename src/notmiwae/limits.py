@@ -57,7 +57,7 @@ class Tail:
         Ends of the tail, which broadcast against it.
     """
 
-    width = 0
+    width = 1
 
     def __init__(self, distribution: Any, low: Tensor, high: Tensor) -> None:
         self.tail = TruncatedNormalDistribution(distribution.loc, distribution.scale, low, high)
@@ -100,7 +100,9 @@ class Limit(FactorisedMechanism):
     def forward(self, x: Tensor) -> Certain:
         return Certain((x - self.limit) * self.sign > self.slack)
 
-    def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
+    def tilt(
+        self, observation: Observation, distribution: Any, x: Tensor, mask: Tensor
+    ) -> MissingCells:
         if isinstance(distribution, (Normal, TruncatedNormalDistribution)):
             infinite = torch.full_like(self.limit, torch.inf)
             low = torch.where(self.sign > 0, self.limit, -infinite)

@@ -44,6 +44,21 @@ Columns = Tensor | slice
 ALL = slice(None)
 
 
+def missing_cells(mask: Tensor, learns: Tensor) -> Tensor:
+    """Return indices ``(M,)`` of missing cells ``(N, D)``, row by row, in columns that learn.
+
+    Where models are stacked, which do not miss the same number, of all cells in these columns.
+    """
+    columns = (learns > 0).expand_as(mask)
+    try:
+        cells = (columns & (mask == 0)).flatten().nonzero()
+    except RuntimeError as error:
+        if "vmap" not in str(error):
+            raise
+        cells = columns.flatten().nonzero()
+    return cells.squeeze(-1)
+
+
 class Ignorable(FactorisedMechanism):
     """Missing at random: nothing to model. This is MIWAE."""
 
@@ -53,7 +68,9 @@ class Ignorable(FactorisedMechanism):
     def forward(self, x: Tensor) -> Unexplained:
         return Unexplained(x)
 
-    def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
+    def tilt(
+        self, observation: Observation, distribution: Any, x: Tensor, mask: Tensor
+    ) -> MissingCells:
         return Untilted(distribution, torch.zeros(()))
 
 
@@ -109,13 +126,15 @@ class ColumnwiseMechanism(FactorisedMechanism):
         """Return p(s | x) where something else adds `offset` to the scores."""
         return self.link(self.shape(x) * self.learns + self.intercept + offset)
 
-    def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
-        """By quadrature over the observation's nodes, in the columns that have a shape."""
-        offset = self.offset(x)
-        columns = self.learns.nonzero().squeeze(-1)
-        narrowed = observation.narrow(distribution, columns)
-        shaped = self.integrate(observation, narrowed, offset[..., columns], columns)
-        return Spliced(columns, shaped, Untilted(distribution, self.log_missing(offset)))
+    def tilt(
+        self, observation: Observation, distribution: Any, x: Tensor, mask: Tensor
+    ) -> MissingCells:
+        """Integrate over missing cells in columns that have a shape, and over no others."""
+        offset = self.offset(x).expand_as(x)
+        cells = missing_cells(mask, self.learns)
+        some = observation.pick(distribution, cells)
+        missing = self.integrate(observation, some, offset.flatten()[cells], cells % x.shape[-1])
+        return Spliced(cells, missing, Untilted(distribution, self.log_missing(offset)))
 
     def integrate(
         self, observation: Observation, distribution: Any, offset: Tensor, columns: Columns = ALL
@@ -143,7 +162,9 @@ class AtRandom(ColumnwiseMechanism):
     def shape(self, x: Tensor, columns: Columns = ALL) -> Tensor:
         return torch.zeros_like(x)
 
-    def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
+    def tilt(
+        self, observation: Observation, distribution: Any, x: Tensor, mask: Tensor
+    ) -> MissingCells:
         return self.integrate(observation, distribution, self.offset(x))
 
     def integrate(
@@ -186,10 +207,13 @@ class SelfMasking(ColumnwiseMechanism):
     def shape(self, x: Tensor, columns: Columns = ALL) -> Tensor:
         return self.slope[columns] * x
 
-    def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
+    def tilt(
+        self, observation: Observation, distribution: Any, x: Tensor, mask: Tensor
+    ) -> MissingCells:
         if self.closed_form and isinstance(distribution, Normal):
+            # So little work that it costs more to pick the missing cells.
             return ProbitTilted(distribution, self.slope, self.offset(x))
-        return super().tilt(observation, distribution, x)
+        return super().tilt(observation, distribution, x, mask)
 
     @property
     def closed_form(self) -> bool:
@@ -317,11 +341,10 @@ class Levels(Penalised):
 
     def forward(self, x: Tensor, columns: Columns = ALL) -> Tensor:
         """Return the weights for categories ``(..., C)``, from 1 on, of these columns."""
-        weight = self.weight[columns]
-        n_codes = weight.shape[-1]
+        n_columns, n_codes = self.weight.shape
         place = x.detach().round().clamp(1, n_codes).long() - 1
-        place = place + torch.arange(x.shape[-1], device=x.device) * n_codes
-        return weight.flatten()[place]
+        place = place + torch.arange(n_columns, device=x.device)[columns] * n_codes
+        return self.weight.flatten()[place]
 
 
 class SelfMaskingCategories(ColumnwiseMechanism):
@@ -376,11 +399,11 @@ class Hinges(Penalised):
         n_knots = len(self.knots)
         pieces = torch.arange(n_knots + 1, device=x.device).unsqueeze(-1)
         sides = (pieces > torch.arange(n_knots, device=x.device)).to(x) * 2 - 1
-        weight = SHARPNESS * self.weight[columns]
+        weight = SHARPNESS * self.weight
         slopes, levels = weight @ sides.T, -(weight * self.knots) @ sides.T
         per_knot = (n_knots - 1) / (2 * self.reach)
         piece = ((x.detach() + self.reach) * per_knot).ceil().clamp(0, n_knots).int()
-        piece += torch.arange(x.shape[-1], device=x.device, dtype=torch.int) * (n_knots + 1)
+        piece += torch.arange(len(weight), device=x.device)[columns].int() * (n_knots + 1)
         # The gradient of a selection along one axis is added up faster than that of indexing.
         slope, level = (
             table.flatten().index_select(0, piece.flatten()).view_as(x)

@@ -148,5 +148,10 @@ class FactorisedMechanism(Mechanism):
     """p(s | x) = Π_j p(s_j | x_j, x_C), where C are columns that are always observed."""
 
     @abstractmethod
-    def tilt(self, observation: Observation, distribution: Any, x: Tensor) -> MissingCells:
-        """Return p(x_j | z, s_j=0) given p(x_j | z) ``(..., N, D)`` and observed x ``(N, D)``."""
+    def tilt(
+        self, observation: Observation, distribution: Any, x: Tensor, mask: Tensor
+    ) -> MissingCells:
+        """Return p(x_j | z, s_j=0) given p(x_j | z) ``(..., N, D)``, observed x and s ``(N, D)``.
+
+        What it says of cells that are not missing is of no meaning.
+        """

@@ -123,17 +123,17 @@ class LatentVariableModel(nn.Module):
     def explain(self, likelihood: Any, x: Tensor, mask: Tensor) -> tuple[MissingCells, Tensor]:
         """Return p(x | z, s=0), and log p(s | z, x_o) or log p(s | x_o, x_m) per cell."""
         if self.integrated:
-            missing = self.tilted(likelihood, x)
+            missing = self.tilted(likelihood, x, mask)
             observed = self.mechanism(x).log_prob(torch.ones_like(mask)) * mask
             return missing, observed + missing.log_normaliser * (1 - mask)
         draws = likelihood.rsample()
         completed = torch.where(mask.bool(), x, draws)
         return Drawn(draws), self.mechanism(completed).log_prob(mask)
 
-    def tilted(self, likelihood: Any, x: Tensor) -> MissingCells:
+    def tilted(self, likelihood: Any, x: Tensor, mask: Tensor) -> MissingCells:
         """Return p(x | z, s=0) under a factorised mechanism."""
         assert isinstance(self.mechanism, FactorisedMechanism)
-        return self.mechanism.tilt(self.observation, likelihood, x)
+        return self.mechanism.tilt(self.observation, likelihood, x, mask)
 
     def resumable(self, sample: ImportanceSample) -> Tensor:
         """Return what a draw is remembered by ``(K, N, ·)``: its latents, or the draw itself.
@@ -146,4 +146,4 @@ class LatentVariableModel(nn.Module):
         """Draw missing values ``(S, N, D)`` given what `resumable` returned for S choices."""
         if not self.integrated:
             return remembered
-        return self.tilted(self.observation(remembered), x).sample()
+        return self.tilted(self.observation(remembered), x, mask).sample()

@@ -63,7 +63,9 @@ class Observation(nn.Module, ABC):
     continuous: ClassVar[bool] = True
     support: ClassVar[str] = "any number"
     arguments: ClassVar[tuple[str, ...]] = ("loc", "scale")
-    """What its distribution is made from."""
+    """What its distribution is made from, per cell."""
+    by_column: ClassVar[tuple[str, ...]] = ()
+    """The same ``(D,)``, per column."""
 
     @abstractmethod
     def forward(self, z: Tensor) -> Distribution:
@@ -73,10 +75,24 @@ class Observation(nn.Module, ABC):
     def nodes(self, distribution: Any) -> tuple[Tensor, Tensor]:
         """Return ascending nodes and log weights, both ``(Q, ..., D)``."""
 
-    def narrow(self, distribution: Any, columns: Tensor) -> Any:
-        """Return the distribution of the columns of these indices only."""
-        arguments = {name: getattr(distribution, name)[..., columns] for name in self.arguments}
-        return type(distribution)(**arguments, validate_args=False)
+    def pick(self, distribution: Any, cells: Tensor) -> Any:
+        """Return the distribution ``(..., M)`` of some of the cells ``(..., N, D)``.
+
+        Parameters
+        ----------
+        distribution : Distribution
+        cells : Tensor
+            Their indices ``(M,)``, row by row.
+        """
+        whole = distribution.batch_shape
+        arguments = {
+            name: getattr(distribution, name).expand(whole).flatten(-2).index_select(-1, cells)
+            for name in self.arguments
+        }
+        by_column = {
+            name: getattr(distribution, name)[cells % whole[-1]] for name in self.by_column
+        }
+        return type(distribution)(**arguments, **by_column, validate_args=False)
 
     def supports(self, x: Tensor) -> Tensor:
         """Return where values ``(N, D)`` lie within the support."""
@@ -253,6 +269,7 @@ class Coded(Observation):
     """
 
     continuous = False
+    by_column = ("loc", "scale")
     loc: Tensor
     scale: Tensor
 
@@ -266,12 +283,13 @@ class Coded(Observation):
         """Return what would be the code of each value ``(N, D)``, whole or not."""
         return x * self.scale + self.loc
 
-    def narrow(self, distribution: Any, columns: Tensor) -> Any:
+    def pick(self, distribution: Any, cells: Tensor) -> Any:
         if isinstance(distribution, Codes):
-            logits = distribution.log_probabilities.index_select(-2, columns)
+            logits = distribution.log_probabilities.flatten(-3, -2).index_select(-2, cells)
+            columns = cells % distribution.batch_shape[-1]
             loc, scale = distribution.loc[columns], distribution.scale[columns]
             return Codes(logits, loc, scale, distribution.nominal)
-        return super().narrow(distribution, columns)
+        return super().pick(distribution, cells)
 
 
 def counts_of(n_codes: int | Sequence[int], n_features: int) -> list[int]:
@@ -399,7 +417,7 @@ class Count(Coded):
     """
 
     support = "counts only: whole numbers from 0 on"
-    arguments = ("log_mean", "log_size", "loc", "scale")
+    arguments = ("log_mean", "log_size")
     unit = math.log(math.e - 1)  # whose softplus is 1
     log_centre: Tensor
 
