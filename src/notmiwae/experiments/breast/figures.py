@@ -12,6 +12,8 @@ from notmiwae.experiments.arrays import KeptArrays
 from notmiwae.experiments.benchmark import Benchmark
 from notmiwae.experiments.breast.methods import (
     DEFAULT,
+    KNOWN,
+    KNOWN_LONGER,
     MODELS,
     NAMED,
     OBSERVATIONS,
@@ -35,7 +37,8 @@ BASELINE, REPORT = "#7b8794", "#a0522d"
 COLOURS = {
     DEFAULT: "#7a3e9d",
     "MIWAE": "#8a5a00",
-    "not-MIWAE self-masking-known": figures.PALETTE[1],
+    KNOWN: figures.PALETTE[1],
+    KNOWN_LONGER: "#0b5563",
     "not-MIWAE self-masking-quadratic": figures.PALETTE[2],
     "not-MIWAE self-masking-spline": figures.PALETTE[3],
     "self-masking": figures.PALETTE[0],
