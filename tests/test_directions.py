@@ -65,6 +65,28 @@ def test_a_turn_that_is_hopeless_at_a_first_look_is_not_tried_for_longer(settled
     assert tried(wrong) == [directions.FIRST_LOOK, 1.0]
 
 
+def test_only_the_most_promising_turns_are_looked_at_again(monkeypatch):
+    """Where no direction holds, all columns are in doubt, and there may be many."""
+    n = directions.MOST + 3
+    values = torch.randn(200, n)
+    looks = []
+
+    def gains(waited, tries, *_, **__):
+        looks.append([lines[0].nonzero().flatten().tolist() for lines in tries[1:]])
+        noise = torch.randn(200)
+        noise = (noise - noise.mean()) / noise.std()
+        every = torch.linspace(0, 0.3, n)
+        return [every[columns[0]] + noise for columns in looks[-1]]
+
+    monkeypatch.setattr(directions, "gains", gains)
+    flat = torch.zeros(2, n)
+    turned = directions.turn(None, flat, range(n), values, torch.ones_like(values), print, 0)
+    first, second = looks
+    assert len(first) == n
+    assert sorted(second) == [[column] for column in range(3, n)]
+    assert turned[0].count_nonzero() == directions.MOST
+
+
 @pytest.mark.parametrize(
     ("z", "expected"),
     [

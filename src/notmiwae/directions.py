@@ -13,8 +13,8 @@ has one column turned, whose threshold is put at the other edge of its observed 
 
 Turning a column leaves the number of parameters as it is, so that bounds on all rows can be
 compared, row by row: z is the mean gain in standard errors. It is an average of two: after a few
-steps, when the model of the data has hardly bent to the mechanism yet, and, unless it was hopeless
-then, after more of them.
+steps, when the model of the data has hardly bent to the mechanism yet, and, of those that are not
+hopeless then, after more of them.
 
 Values of the columns of a table often go missing for like reasons. How often, those columns say
 whose direction is clear: with n₊ of the others clearly in the direction to which a column would be
@@ -55,6 +55,9 @@ FIRST_LOOK = 0.2
 
 HOPELESS = -3.0
 """Standard errors that a turn has to gain by then."""
+
+MOST = 8
+"""So many turns are looked at again at most, the most promising."""
 
 CERTAINTY = 0.5
 """Standard errors that it has to gain to be taken."""
@@ -140,7 +143,9 @@ def turn(
 
     first = compare(range(len(columns)), FIRST_LOOK)
     odds = like_others(learned[0, columns].cpu(), first)
-    hopeful = (first + odds > HOPELESS).nonzero().flatten().tolist()
+    promise = first + odds
+    best = promise.argsort(descending=True)[:MOST]
+    hopeful = best[promise[best] > HOPELESS].tolist()
     result = learned.clone()
     for index, second in zip(hopeful, compare(hopeful, 1.0) if hopeful else [], strict=True):
         if (first[index] + second) / 2 + odds[index] > CERTAINTY:
