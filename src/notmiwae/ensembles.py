@@ -3,8 +3,8 @@
 The mechanism *waits*: while the rest of a model learns as if values were missing at random, for
 one step in `WARM_UP`, it stays at its start, since what it would learn from a model that does not
 know yet what a missing value would be is seldom undone. Then everything learns. Then columns of the
-first model are tried the other way round (`notmiwae.directions`), until no turn pays. The other
-models start from the lines that it learned.
+first model are tried the other way round (`notmiwae.directions`); if some are turned, it learns
+again. The other models start from the lines that it learned.
 """
 
 from __future__ import annotations
@@ -27,9 +27,6 @@ WARM_UP = 5
 
 TRIAL = 0.3
 """Steps of a training that tries a column the other way round, as a share of `max_steps`."""
-
-ROUNDS = 3
-"""So many times are columns tried, at most."""
 
 
 class Trained(NamedTuple):
@@ -115,17 +112,14 @@ class Course:
             same = [member] * len(models)
             self._fit(models, same, True, False, max_steps=steps, stage="directions")
 
-        for attempt in range(ROUNDS):
-            learned = directions.lines(found.models[0])
-            start = directions.turn(
-                waited, learned, self.turnable, self.values, self.mask, try_out, self.seed
-            )
-            if start.equal(learned):
-                break
-            again = [directions.started(waited, start)]
-            histories = self._fit(again, [member], stage=f"turned {attempt + 1}")
-            found = Trained(again, histories, start)
-        return found
+        learned = directions.lines(model)
+        start = directions.turn(
+            waited, learned, self.turnable, self.values, self.mask, try_out, self.seed
+        )
+        if start.equal(learned):
+            return found
+        again = [directions.started(waited, start)]
+        return Trained(again, self._fit(again, [member], stage="turned"), start)
 
     def _waited(self, members: Sequence[int]) -> list[LatentVariableModel]:
         """Return models whose mechanism has not learned yet."""
