@@ -14,14 +14,14 @@ from notmiwae import report
 from notmiwae.experiments import breast
 from notmiwae.experiments.breast import page as breast_page
 from notmiwae.experiments.breast.figures import COLOURS
-from notmiwae.experiments.breast.methods import DEFAULT, MODELS, ablated, as_reported
+from notmiwae.experiments.breast.methods import DEFAULT, MODELS, NAMED, ablated, as_reported
 from notmiwae.experiments.breast.problem import FIRST, TABLES
 from notmiwae.experiments.breast.published import PUBLISHED
 from notmiwae.experiments.breast.tables import LOWEST, marked
 from notmiwae.experiments.results import HELD_OUT, spread
 from notmiwae.report import figures, page
 
-OURS = ["MIWAE", "not-MIWAE self-masking-known", DEFAULT]
+OURS = ["MIWAE", NAMED[FIRST], DEFAULT]
 METHODS = [
     "column mean",
     *OURS,
