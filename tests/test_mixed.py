@@ -334,6 +334,16 @@ def test_columns_that_nothing_is_said_of_are_chosen_for():
     assert len(model.selection_.bounds) > 1
 
 
+def test_nothing_is_compared_where_all_columns_with_holes_have_their_mechanism(tmp_path):
+    frame = numbers(80)
+    frame.loc[frame["a"] > 0.5, "a"] = np.nan
+    model = imputer({"a": "self-masking-known:+"}).fit(frame)
+    assert [*model.candidates_] == ["by column"]
+    model.save(tmp_path)
+    filled = NotMIWAEImputer.load(tmp_path).transform(frame)
+    np.testing.assert_array_equal(filled, model.transform(frame))
+
+
 @pytest.mark.parametrize("labels", [False, True])
 def test_no_value_is_imputed_on_the_wrong_side_of_a_limit(labels):
     whole = numbers()

@@ -394,23 +394,26 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         resolve("schedule", self.schedule, SCHEDULES)
         statements.check(self._settings()["mechanism"])
         check_types(self.types)
-        if len(self._candidates()) > 1 and not self.validation_fraction:
+        if statements.uses_auto(self._settings()["mechanism"]) and not self.validation_fraction:
             raise ValueError(
                 "mechanism='auto' compares mechanisms on held-out rows: give validation_fraction "
                 "above 0, or name a mechanism"
             )
 
     def _candidates(self) -> dict[str, Any]:
-        """Mechanisms to compare, by name."""
+        """Mechanisms to compare, by name: several if that of a column with holes is open."""
         mechanism = self._settings()["mechanism"]
-        if statements.uses_auto(mechanism):
+        names = self._names()[self.preprocessing_.modelled]
+        if statements.uses_auto(mechanism, names[self.missing_share_ > 0]):
             return {
                 name: statements.with_candidate(mechanism, candidate)
                 for name, candidate in CANDIDATES.items()
             }
         if isinstance(mechanism, str):
             return {mechanism: mechanism}
-        return {"by column" if isinstance(mechanism, Mapping) else "given": mechanism}
+        if isinstance(mechanism, Mapping):
+            return {"by column": statements.with_candidate(mechanism, "ignorable")}
+        return {"given": mechanism}
 
     def _settings(self) -> dict[str, Any]:
         """Parameters by name, with those of a mechanism."""

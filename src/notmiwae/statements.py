@@ -7,7 +7,7 @@ each column, and `*` stands for the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,11 +99,13 @@ def is_by_column(mechanism: Any) -> bool:
     return isinstance(mechanism, str) and ":" in mechanism
 
 
-def uses_auto(mechanism: Any) -> bool:
-    """Whether the mechanism of some column is to be chosen."""
-    if isinstance(mechanism, Mapping):
-        return AUTO in mechanism.values() or EVERY not in mechanism
-    return bool(mechanism == AUTO)
+def uses_auto(mechanism: Any, columns: Iterable[Any] | None = None) -> bool:
+    """Whether the mechanism of some of these columns, by default of any, is to be chosen."""
+    if not isinstance(mechanism, Mapping):
+        return bool(mechanism == AUTO)
+    rest = mechanism.get(EVERY, AUTO)
+    asked = [*mechanism, EVERY] if columns is None else columns
+    return any(mechanism.get(name, rest) == AUTO for name in asked)
 
 
 def with_candidate(mechanism: Any, candidate: Any) -> Any:
