@@ -862,20 +862,23 @@ def test_rows_are_trained_on_or_held_out(monkeypatch):
     assert len(held_out) == pytest.approx(18, abs=9)
 
 
-def test_starts_differ_and_the_mechanism_waits_for_a_fifth_of_the_steps(monkeypatch):
+def test_models_start_apart_wait_for_a_fifth_of_the_steps_and_learn_on_with_more_draws(monkeypatch):
     calls = []
 
-    def fake_fit(models, *, max_steps, seeds, **settings):
+    def fake_fit(models, *, max_steps, n_samples, seeds, **settings):
         [model], [seed] = models, seeds
         learns = all(parameter.requires_grad for parameter in model.mechanism.parameters())
-        calls.append((max_steps, learns, seed, model.encoder.direction.detach().clone()))
+        weight = next(model.encoder.parameters()).detach().clone()
+        calls.append((max_steps, n_samples, learns, seed, weight))
         return [History([1], [0.0], [0.0], 1)]
 
     monkeypatch.setattr("notmiwae.ensembles.fit_together", fake_fit)
-    imputer("self-masking-known", n_models=2, max_steps=50).fit(table())
-    assert [call[:2] for call in calls] == [(10, False), (50, True)] * 2
-    assert len({seed for _, _, seed, _ in calls}) == 2
-    assert not torch.equal(calls[0][3], calls[2][3])
+    imputer("self-masking-known", n_models=2, max_steps=50, n_samples=3).fit(table())
+    each, on = [(10, 3, False), (50, 3, True)], (50, 6, True)
+    assert [call[:3] for call in calls] == [*each, *each, on, on]
+    assert len({seed for *_, seed, _ in calls}) == 2
+    first, _, second, *_ = (weight for *_, weight in calls)
+    assert not torch.equal(first, second)
 
 
 def test_models_that_took_a_wrong_turn_are_left_out(monkeypatch):
@@ -886,11 +889,15 @@ def test_models_that_took_a_wrong_turn_are_left_out(monkeypatch):
         "self-masking-spline": [0.43, 0.3, 0.2],
     }
 
-    def train(self, members, start=None):
+    def go_on(self, models, members):
         [name] = self.build.args
-        histories = [History([1], [0.0], [bounds[name][index]], 1) for index in members]
-        return Trained([self.build() for _ in members], histories)
+        return [History([1], [0.0], [bounds[name][index]], 1) for index in members]
 
+    def train(self, members, start=None):
+        models = [self.build() for _ in members]
+        return Trained(models, go_on(self, models, members))
+
+    monkeypatch.setattr(Course, "go_on", go_on)
     monkeypatch.setattr(Course, "train", train)
     monkeypatch.setattr(Course, "explore", lambda self, member: train(self, [member]))
     fitted = imputer("auto", n_models=3).fit(table())  # holes in two columns
@@ -905,7 +912,9 @@ def test_what_was_compared_can_be_looked_at_alone(tmp_path):
     fitted = imputer("auto", max_steps=30).fit(table())
     for name, bound in fitted.selection_.bounds.items():
         alone = fitted.under(name)
-        assert alone.history_.held_out_bound == bound
+        assert alone.mechanisms_ == [name]
+        # Those that are not averaged have not learned on.
+        assert (alone.history_.held_out_bound == bound) == (name not in fitted.mechanisms_)
         assert_imputed(alone.transform(table()), table())
     assert len(fitted.models_) > 1  # it stays as it was
     with pytest.raises(ValueError, match="mechanism must be one of 'at-random', 'self-masking'"):

@@ -120,18 +120,24 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         chosen = self.selection_.chosen
         # A bootstrap sample is of one model: the mechanisms were compared on the same.
         names = [chosen] if self.bootstrap else self.selection_.averaged
-        runs = [(name, first[name].models[0], first[name].histories[0]) for name in names]
         model = first[chosen].models[0]
         others = courses[chosen].train(
             range(1, 1 + self.n_models - len(names)), lines(model) if undecided(model) else start
         )
+        kept = {name: {0: first[name].models[0]} for name in names}
         # Bounds on rows of their own differ by these rows, too: there, all of the models count.
-        runs += [
-            (chosen, *run)
-            for run in zip(others.models, others.histories, strict=True)
-            if self.bootstrap or self.selection_.keeps(run[1].held_out_bound)
-        ]
-        self.mechanisms_, self.models_, self.histories_ = map(list, zip(*runs, strict=True))
+        kept[chosen] |= {
+            number: model
+            for number, (model, history) in enumerate(zip(*others[:2], strict=True), start=1)
+            if self.bootstrap or self.selection_.keeps(history.held_out_bound)
+        }
+        self.mechanisms_, self.models_, self.histories_ = [], [], []
+        for name, models in kept.items():
+            histories = courses[name].go_on([*models.values()], [*models])
+            first[name] = first[name]._replace(histories=histories[:1])
+            self.mechanisms_ += [name] * len(models)
+            self.models_ += models.values()
+            self.histories_ += histories
 
     @property
     def model_(self) -> LatentVariableModel:

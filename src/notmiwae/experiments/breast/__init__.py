@@ -33,7 +33,6 @@ from notmiwae.experiments.breast.methods import (
     DEFAULT,
     FITS,
     KNOWN,
-    KNOWN_LONGER,
     METHODS,
     NAMED,
     OBSERVATIONS,
@@ -95,10 +94,8 @@ _LINEAR = [as_reported("linear", "Gaussian"), as_reported("self-masking", "Berno
 _FAULTS = [ablated("linear", name) for name in SWITCHED if name not in OF_THE_SAME_FIT]
 _SIMPLE = ["column mean", "5-NN", "MICE", ONES]
 _SHORT = [*_SIMPLE, DEFAULT, *(as_reported(name, "Gaussian") for name in REPORTED)]
-_ONE_SIDED = (KNOWN, KNOWN_LONGER)  # Values go missing on one side in the first table only.
-_EVERY = [
-    name for name in (*METHODS[HELD_OUT], *METHODS[BINARISED], ONES) if name not in _ONE_SIDED
-]
+# Values go missing on one side in the first table only.
+_EVERY = [name for name in (*METHODS[HELD_OUT], *METHODS[BINARISED], ONES) if name != KNOWN]
 PRESETS = {
     "quick": Preset(
         n_seeds=1,
@@ -110,7 +107,7 @@ PRESETS = {
         },
         n_epochs=25,
         quick_baselines=True,
-        settings={"n_models": 1, "max_steps": 1000},
+        settings={"n_models": 1},
     ),
     "short": Preset(
         n_seeds=1,
@@ -126,7 +123,6 @@ PRESETS = {
         n_seeds=5,
         n_ablation_seeds=1,
         methods={FIRST: list(FITS), "extremes": _EVERY, "around-mean": _EVERY},
-        more_seeds={ablated(name, ALL_SIX): 2 for name in REPORTED},
     ),
 }
 LENGTHS = {
@@ -135,7 +131,6 @@ LENGTHS = {
     **dict.fromkeys(METHODS[ABLATION], 2),
     **{ablated(name, fault): 4 for name in REPORTED for fault in ("axes", ALL_SIX)},
     **{as_reported(name, kind): 3 for name in REPORTED for kind in OBSERVATIONS},
-    KNOWN_LONGER: 2,
     DEFAULT: 3,
 }
 """The order in which methods are started, highest first."""

@@ -13,7 +13,6 @@ from notmiwae.experiments.benchmark import Benchmark
 from notmiwae.experiments.breast.methods import (
     DEFAULT,
     KNOWN,
-    KNOWN_LONGER,
     MODELS,
     NAMED,
     OBSERVATIONS,
@@ -38,7 +37,6 @@ COLOURS = {
     DEFAULT: "#7a3e9d",
     "MIWAE": "#8a5a00",
     KNOWN: figures.PALETTE[1],
-    KNOWN_LONGER: "#0b5563",
     "not-MIWAE self-masking-quadratic": figures.PALETTE[2],
     "not-MIWAE self-masking-spline": figures.PALETTE[3],
     "self-masking": figures.PALETTE[0],

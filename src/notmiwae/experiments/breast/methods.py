@@ -28,18 +28,9 @@ Method = Callable[[Sequence[Start], Effort], list[Fit]]
 DEFAULT = "notmiwae, default"
 
 KNOWN = "not-MIWAE self-masking-known"
-KNOWN_LONGER = f"{KNOWN} (longer training)"
-LONGER: dict[str, Any] = {
-    "encoder": "mask-concatenating",
-    "n_samples": 10,
-    "max_steps": 3000,
-    "learning_rate": 3e-3,
-}
-"""More work than the defaults are; chosen on other tables, see ``docs/defaults.md``."""
 
 MODELS: dict[str, Callable[..., Any]] = {
     "MIWAE": MIWAEImputer,
-    KNOWN_LONGER: partial(NotMIWAEImputer, "self-masking-known", **LONGER),
     **{
         f"not-MIWAE {name}": partial(NotMIWAEImputer, name)
         for name in ("self-masking-known", "self-masking-quadratic", "self-masking-spline")
@@ -50,7 +41,7 @@ ONE_BY_ONE = ("missForest", *MODELS)
 """Methods that nothing is gained for by fitting several seeds in one go."""
 
 NAMED = {
-    "above-mean": KNOWN_LONGER,
+    "above-mean": KNOWN,
     "extremes": "not-MIWAE self-masking-quadratic",
     "around-mean": "not-MIWAE self-masking-quadratic",
 }

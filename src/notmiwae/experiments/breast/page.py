@@ -12,7 +12,7 @@ from notmiwae.experiments.baselines import BASELINES
 from notmiwae.experiments.benchmark import Benchmark
 from notmiwae.experiments.breast import ablation, figures, tables
 from notmiwae.experiments.breast.figures import TITLES
-from notmiwae.experiments.breast.methods import DEFAULT, KNOWN, KNOWN_LONGER, LONGER
+from notmiwae.experiments.breast.methods import DEFAULT, KNOWN
 from notmiwae.experiments.breast.problem import Problem, make_problem
 from notmiwae.experiments.provenance import provenance
 from notmiwae.experiments.results import HELD_OUT, write_text
@@ -24,8 +24,6 @@ METHODS = {
     "there. It takes for granted that why a value is missing has nothing to do with what it was.",
     KNOWN: "MIWAE with a model of the gaps, learned at the same time, "
     "that is told that high values go missing, but not from where on.",
-    KNOWN_LONGER: f"The same with {LONGER['max_steps']} steps of training and "
-    f"{LONGER['n_samples']} draws in place of 1000 and 5, and a plain neural network as encoder.",
     "not-MIWAE self-masking-quadratic": "The same, told nothing, where the middle or both ends of "
     "a column may go missing, or one side.",
     "not-MIWAE self-masking-spline": "The same with a probability that may bend freely along the "
@@ -148,7 +146,7 @@ def _method(results: Benchmark) -> Section:
         f"falls to almost nothing, batches of 32 rows, {about['n_epochs']} epochs, five draws of "
         "the hidden numbers per row. Missing cells are drawn, as there; the bound and what is "
         "filled in are ours. Our own methods run with the library’s defaults, but for the "
-        "mechanism where it is named, and for the longer training of one."
+        "mechanism where it is named."
     )
     used = {kind(row.method) for row in results.rows}
     baselines = {
