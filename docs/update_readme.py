@@ -209,7 +209,7 @@ STUDIES = {
     ),
     "breast-faults": Study(
         "Table 1, Gaussian, with the faults of the report's implementation, one at a time and all "
-        "together; RMSE on held-out rows. With one fault of one seed, with all of two. Published "
+        "together; RMSE on held-out rows, of one seed. Published "
         "(*): the best validation RMSE seen.",
         faults,
         folder="breast",

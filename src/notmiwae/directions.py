@@ -56,7 +56,7 @@ FIRST_LOOK = 0.2
 HOPELESS = -3.0
 """Standard errors that a turn has to gain by then."""
 
-MOST = 8
+MOST = 4
 """So many turns are looked at again at most, the most promising."""
 
 CERTAINTY = 0.5

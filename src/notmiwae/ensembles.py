@@ -28,9 +28,6 @@ WARM_UP = 5
 TRIAL = 0.3
 """Steps of a training that tries a column the other way round, as a share of `max_steps`."""
 
-MORE_DRAWS = 2
-"""Models that learn on have so many times the draws."""
-
 
 class Trained(NamedTuple):
     """Models of one mechanism.
@@ -125,9 +122,8 @@ class Course:
         return Trained(again, self._fit(again, [member], stage="turned"), start)
 
     def go_on(self, models: Sequence[LatentVariableModel], members: Sequence[int]) -> list[History]:
-        """Train these models in place, from where they are, once more and with more draws."""
-        n_samples = MORE_DRAWS * self.settings["n_samples"]
-        return self._fit(models, members, self.side_by_side, stage="on", n_samples=n_samples)
+        """Train these models in place once more, from where they are."""
+        return self._fit(models, members, self.side_by_side, stage="on")
 
     def _waited(self, members: Sequence[int]) -> list[LatentVariableModel]:
         """Return models whose mechanism has not learned yet."""
@@ -177,7 +173,7 @@ class Course:
         numbers = sorted({index + 1 for index in members})
         label = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
         # Short trainings are done again rather than gone on with.
-        resumable = self.checkpoint is not None and "max_steps" not in options
+        resumable = self.checkpoint is not None and not options
         file = f"{self.checkpoint}-{members[0]}{stage and '-'}{stage}.safetensors"
         return fit_together(
             models,

@@ -64,7 +64,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         given is inferred (`notmiwae.kinds.infer`), unless no type is given and all columns are
         numbers: these are then continuous. Dates, and labels that hardly repeat, are left as they
         are, with a warning. ``imputer.schema_`` says what each column was taken for.
-    encoder : str or callable, default 'mask-concatenating'
+    encoder : str or callable, default 'product-of-experts'
         'zero-fill' (as published), 'mask-concatenating', 'learnable-fill', 'permutation-invariant'
         or 'product-of-experts'; or
         ``(n_features, n_latent) -> Encoder``.
@@ -76,7 +76,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         Widths of the hidden layers.
     activation : {'relu', 'silu', 'tanh'}, default 'silu'
     n_samples : int, default 5
-        Importance samples in training, K; twice as many when models learn on.
+        Importance samples in training, K.
     max_steps : int, default 1000
         Optimiser steps, after a fifth as many in which the mechanism waits; models that are
         averaged learn on for as many again.
@@ -174,7 +174,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         scale_floor: float = SCALE_FLOOR,
         bounds: Sequence[Any] | None = None,
         types: Mapping[Any, Any] | None = None,
-        encoder: str | Callable[..., torch.nn.Module] = "mask-concatenating",
+        encoder: str | Callable[..., torch.nn.Module] = "product-of-experts",
         decoder: str | Callable[..., torch.nn.Module] = "linear+mlp",
         n_latent: int | None = None,
         hidden: Sequence[int] = (64, 64),
@@ -261,7 +261,7 @@ class MIWAEImputer(LatentVariableImputer):
         scale_floor: float = SCALE_FLOOR,
         bounds: Sequence[Any] | None = None,
         types: Mapping[Any, Any] | None = None,
-        encoder: str | Callable[..., torch.nn.Module] = "mask-concatenating",
+        encoder: str | Callable[..., torch.nn.Module] = "product-of-experts",
         decoder: str | Callable[..., torch.nn.Module] = "linear+mlp",
         n_latent: int | None = None,
         hidden: Sequence[int] = (64, 64),
