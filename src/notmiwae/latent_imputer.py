@@ -131,7 +131,9 @@ class LatentVariableImputer(TransformerMixin, TableReader):
             for number, (model, history) in enumerate(zip(*others[:2], strict=True), start=1)
             if self.bootstrap or self.selection_.keeps(history.held_out_bound)
         }
-        self.mechanisms_, self.models_, self.histories_ = [], [], []
+        self.mechanisms_: list[str] = []
+        self.models_: list[LatentVariableModel] = []
+        self.histories_: list[History] = []
         for name, models in kept.items():
             histories = courses[name].go_on([*models.values()], [*models])
             first[name] = first[name]._replace(histories=histories[:1])
@@ -328,6 +330,7 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         """Return a copy that fills by one of the mechanisms that were compared, and by it alone.
 
         How far imputations hang on the choice of a mechanism can be seen so, without another fit.
+        Only what is averaged has learned on.
 
         Parameters
         ----------
