@@ -869,6 +869,7 @@ def test_models_start_apart_and_wait_for_a_fifth_of_the_steps_and_learn_on(monke
         [model], [seed] = models, seeds
         learns = all(parameter.requires_grad for parameter in model.mechanism.parameters())
         calls.append((max_steps, learns, seed, model.encoder.direction.detach().clone()))
+        model.encoder.direction.data += 1
         return [History([1], [0.0], [0.0], 1)]
 
     monkeypatch.setattr("notmiwae.ensembles.fit_together", fake_fit)
@@ -877,6 +878,9 @@ def test_models_start_apart_and_wait_for_a_fifth_of_the_steps_and_learn_on(monke
     assert [call[:2] for call in calls] == [*each, *each, (50, True), (50, True)]
     assert len({seed for _, _, seed, _ in calls}) == 2
     assert not torch.equal(calls[0][3], calls[2][3])
+    for learned, on in zip(calls[1:4:2], calls[4:], strict=True):  # the same models, where they are
+        assert learned[2] == on[2]
+        torch.testing.assert_close(on[3], learned[3] + 1)
 
 
 def test_models_that_took_a_wrong_turn_are_left_out(monkeypatch):

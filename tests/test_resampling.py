@@ -87,6 +87,8 @@ def test_no_bootstrap_model_is_left_out_for_the_rows_that_it_was_judged_by(monke
     fitted, _ = rows_seen(monkeypatch, n_models=3, bootstrap=True)
     assert fitted.selection_.bounds == {"self-masking": -2}  # and -4 and -5 of the others
     assert len(fitted.models_) == 3
+    judged_alike, _ = rows_seen(monkeypatch, n_models=3)
+    assert len(judged_alike.models_) == 1
 
 
 def test_the_first_model_chooses_the_mechanism_and_the_others_follow(monkeypatch):

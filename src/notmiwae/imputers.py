@@ -132,7 +132,7 @@ class NotMIWAEImputer(LatentVariableImputer):
     Attributes
     ----------
     models_, histories_, mechanisms_ : list
-        The models that are averaged, their bounds during training, and the mechanism of each.
+        The models that are averaged, their bounds while they learned on, and the mechanism of each.
     model_, history_
         The first of each; ``history_.plot()``.
     selection_ : Selection

@@ -120,15 +120,17 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         chosen = self.selection_.chosen
         # A bootstrap sample is of one model: the mechanisms were compared on the same.
         names = [chosen] if self.bootstrap else self.selection_.averaged
-        model = first[chosen].models[0]
+        leader = first[chosen].models[0]
         others = courses[chosen].train(
-            range(1, 1 + self.n_models - len(names)), lines(model) if undecided(model) else start
+            range(1, 1 + self.n_models - len(names)), lines(leader) if undecided(leader) else start
         )
         kept = {name: {0: first[name].models[0]} for name in names}
         # Bounds on rows of their own differ by these rows, too: there, all of the models count.
         kept[chosen] |= {
             number: model
-            for number, (model, history) in enumerate(zip(*others[:2], strict=True), start=1)
+            for number, (model, history) in enumerate(
+                zip(others.models, others.histories, strict=True), start=1
+            )
             if self.bootstrap or self.selection_.keeps(history.held_out_bound)
         }
         self.mechanisms_: list[str] = []

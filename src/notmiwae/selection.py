@@ -54,7 +54,7 @@ class Selection:
     ----------
     bounds : dict
         Mean bound per held-out row of each mechanism, in nats, in the order in which they are
-        considered; that of its first model.
+        considered; that of its first model, before it learns on.
     margins : dict
         Gain per row that a mechanism needs to replace what was chosen before it.
     tolerance : float
