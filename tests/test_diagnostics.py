@@ -94,6 +94,7 @@ def set_line(imputer, slope, intercept):
         mechanism = imputer.model_.mechanism
         mechanism.weight.fill_(slope)
         mechanism.intercept.fill_(intercept)
+        imputer.model_.skew.weight.zero_()
     return imputer
 
 

@@ -244,3 +244,29 @@ def test_images_of_which_no_direction_is_told_start_as_they_are():
     values, mask = grey()
     model = waiting("self-masking", values, mask)
     assert directions.start_of_images(model, values, mask, 2, pytest.fail, 0) is None
+
+
+@pytest.mark.parametrize("end", [-1, 1])
+def test_a_column_that_piles_up_at_an_end_starts_on_its_other_side(end):
+    pile, rest = torch.zeros(100), torch.linspace(0.1, 2, 60) * -end
+    assert directions.open_side(torch.cat([pile, rest])) == -end
+    assert directions.open_side(pile) == 0
+    few = torch.ones(11) * -end  # whole numbers, of which the next one is not rare
+    assert directions.open_side(torch.cat([pile, few, rest])) == 0
+    middle = torch.cat([pile, rest, -rest])
+    assert directions.open_side(middle) == 0
+
+
+def test_only_columns_that_pile_up_start_in_a_direction():
+    values = torch.randn(200, 3)
+    values[:120, 1] = -0.4
+    values[120:, 1] = values[120:, 1].abs()
+    mask = torch.ones_like(values)
+    mask[::7] = 0
+    mask[0] = 1
+    model = waiting("self-masking", values, mask)
+    as_it_was = directions.lines(model)
+    started = directions.lines(directions.away_from_piles(model, [1, 2], values, mask))
+    assert started[0, 1] == directions.STEEPNESS
+    assert started[:, [0, 2]].equal(as_it_was[:, [0, 2]])
+    assert directions.away_from_piles(model, [2], values, mask) is model

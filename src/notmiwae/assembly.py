@@ -19,6 +19,7 @@ from notmiwae.model import LatentVariableModel
 from notmiwae.networks import DECODERS
 from notmiwae.observations import OBSERVATIONS, LocationScale, Observation, TruncatedNormal
 from notmiwae.preprocessing import Standardiser
+from notmiwae.skewness import SkewedModel
 from notmiwae.statements import Statement
 from notmiwae.validation import resolve
 
@@ -60,12 +61,16 @@ def build_model(
     decoder = _network(settings, "decoder", DECODERS)
     mechanism = build_mechanism(settings, preprocessing)
     mechanism.start(missing_share)
-    return LatentVariableModel(
+    parts = (
         encoder(n_features, n_latent),
         build_observation(settings, preprocessing, partial(decoder, n_latent)),
         mechanism,
-        integrate=settings["integrate"],
     )
+    if not (settings["skew"] and parts[1].skewable):
+        return LatentVariableModel(*parts, integrate=settings["integrate"])
+    # A crowd has a place, and no shape to learn from.
+    learns = (missing_share > 0) & ~torch.as_tensor(crowded(preprocessing))
+    return SkewedModel(*parts, integrate=settings["integrate"], learns=learns)
 
 
 def _build_blocks(

@@ -145,6 +145,11 @@ def disagreement(models: Models, x: Tensor, mask: Tensor, n_samples: int, **opti
     return ((means.var(0) * missing).sum(1) / missing.sum(1).clamp_min(1)).sqrt()
 
 
+def device_of(model: LatentVariableModel) -> torch.device:
+    """Return where its parameters are."""
+    return next(model.parameters()).device
+
+
 def missing_curve(models: Models, n_features: int, column: int, values: Tensor) -> Tensor:
     """Return the learned probability ``(len(models), V)`` that a column's `values` are missing.
 
@@ -161,10 +166,10 @@ def missing_curve(models: Models, n_features: int, column: int, values: Tensor) 
     with torch.no_grad():
         curves = []
         for model in models:
-            device = next(model.parameters()).device
+            device = device_of(model)
             x = torch.zeros(len(values), n_features, device=device)
             x[:, column] = values.to(device)
-            curves.append(1 - model.mechanism(x).mean[:, column].cpu())
+            curves.append(1 - model.mechanism(model.inward(x)).mean[:, column].cpu())
         return torch.stack(curves)
 
 
@@ -235,13 +240,28 @@ def by_label(curves: Tensor, labels: Sequence[Any]) -> dict[str, Any]:
     return {"finding": said, **unknown, "spread": between(curves)}
 
 
+@torch.no_grad()
 def straight_line(models: Models, column: int) -> tuple[float, float]:
-    """Return slope and threshold of a column's score, averaged; NaN if it is no straight line."""
-    lines = [line[:, column] for model in models if (line := model.mechanism.line) is not None]
-    if not lines:
+    """Return slope and threshold of a column's score, averaged; NaN if it is no straight line.
+
+    Of a skewed column, the slope between one standard deviation below the mean and one above it.
+    """
+    straight = [model for model in models if model.mechanism.line is not None]
+    if not straight:
         return np.nan, np.nan
-    slope, intercept = torch.stack(lines).mean(0).tolist()
-    return slope, -intercept / slope if slope else np.nan
+    lines = torch.stack([model.mechanism.line for model in straight])  # type: ignore[misc]
+    slope, intercept = lines[..., column].mean(0)
+
+    def average(value: Any, translated: Callable[[LatentVariableModel, Tensor], Tensor]) -> float:
+        row = torch.full_like(lines[0, 0], value)
+        found = [translated(model, row.to(device_of(model)))[column] for model in straight]
+        return torch.stack(found).mean().item()
+
+    low, high = (average(x, lambda model, row: model.inward(row)) for x in (-1.0, 1.0))
+    if not slope:
+        return 0.0, np.nan
+    threshold = average(-intercept / slope, lambda model, row: model.outward(row))
+    return slope.item() * (high - low) / 2, threshold
 
 
 def direction(low: float, middle: float, high: float) -> str:

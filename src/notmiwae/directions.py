@@ -22,8 +22,11 @@ turned, and n₋ in the one that it has, it is turned if
 
     z + log (n₊ + 1) / (n₋ + 1) > `CERTAINTY`.
 
-Columns of which a crowd at one value is most of what is seen are left as they are: what the bound
-says of their direction is about the crowd. The true values of missing cells have no part in it.
+Columns of which a crowd at one value is much of what is seen are not turned: what the bound says of
+their direction is about the crowd. But where they *pile up* at an end, as at zero, and any other
+value is rare beside that, the end is a limit of the column: had values beyond it gone missing, the
+pile would have gone first, or would be their end by chance. They start with missing values on the
+other side. The true values of missing cells have no part in any of this.
 
 Of images, whose cells are many and whose units differ, a direction is tried only if it is told, and
 then against none. Between these, bounds differ by little where both explain the gaps: what is told
@@ -61,6 +64,9 @@ MOST = 4
 
 CERTAINTY = 0.5
 """Standard errors that it has to gain to be taken."""
+
+PILE = 10
+"""How many times more frequent than any other value the one is at which a column piles up."""
 
 CLEAR = 4.0
 """Standard errors by which the bounds of both directions differ where one is clear."""
@@ -209,6 +215,24 @@ def at_edge(seen: Tensor, slope: float) -> Tensor:
     some = seen[:: 1 + len(seen) // MANY]
     edge = some.quantile(EDGE if slope > 0 else 1 - EDGE)
     return torch.stack([torch.full_like(edge, slope), -slope * edge])
+
+
+def away_from_piles(model: Model, columns: Sequence[int], values: Tensor, mask: Tensor) -> Model:
+    """Let those of these columns that pile up at an end start towards the other side."""
+    start = lines(model)
+    for column in columns:
+        seen = values[mask[:, column] > 0, column]
+        if side := open_side(seen):
+            start[:, column] = at_edge(seen, side * STEEPNESS)
+    return model if start.equal(lines(model)) else started(model, start)
+
+
+def open_side(seen: Tensor) -> int:
+    """Return where further values may lie: above (1) a pile at the low end, below (-1), or 0."""
+    found, counts = seen.unique(return_counts=True)
+    if len(found) < 2 or counts.max() < PILE * counts.topk(2).values[1]:
+        return 0
+    return {0: 1, len(found) - 1: -1}.get(int(counts.argmax()), 0)
 
 
 def start_of_images(

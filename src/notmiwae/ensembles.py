@@ -64,6 +64,8 @@ class Course:
         Further arguments of `notmiwae.training.fit_together`.
     turnable : sequence of int
         Columns that are tried the other way round.
+    crowded : sequence of int
+        Columns that are not, but may pile up at an end.
     side_by_side : bool
         Whether the models are trained side by side, or one after the other.
     name : str, optional
@@ -80,6 +82,7 @@ class Course:
     max_steps: int
     settings: Mapping[str, Any]
     turnable: Sequence[int] = ()
+    crowded: Sequence[int] = ()
     side_by_side: bool = False
     name: str | None = None
     checkpoint: str | None = None
@@ -122,7 +125,9 @@ class Course:
         return Trained(again, self._fit(again, [member], stage="turned"), start)
 
     def go_on(self, models: Sequence[LatentVariableModel], members: Sequence[int]) -> list[History]:
-        """Train these models in place once more, from where they are."""
+        """Train these models in place once more, from where they are, and all of them."""
+        for model in models:
+            model.requires_grad_(True)
         return self._fit(models, members, self.side_by_side, stage="on")
 
     def _waited(self, members: Sequence[int]) -> list[LatentVariableModel]:
@@ -136,7 +141,11 @@ class Course:
         self._fit(models, members, self.side_by_side, max_steps=max(1, self.max_steps // WARM_UP))
         for model in models:
             model.mechanism.requires_grad_(True)
-        return models
+        table = self.crowded, self.values, self.mask
+        return [
+            directions.away_from_piles(model, *table) if directions.can_start(model) else model
+            for model in models
+        ]
 
     def _fit(
         self,

@@ -55,6 +55,10 @@ class NotMIWAEImputer(LatentVariableImputer):
     scale_floor : float, default 0.01
         Least scale, in standard deviations of a column. A column in which one value makes a share
         of more than a quarter of what is observed has that share as its least scale.
+    skew : bool, default True
+        Whether columns that miss values may be skewed: one number per column is learned, see
+        `notmiwae.skewness`. It is for the observations 'gaussian' and 'student-t', and for tables
+        of numbers only, without statements by column.
     bounds : pair, optional
         Low and high for 'truncated-normal', numbers or one of each per column, in table units.
     types : mapping, optional
@@ -172,6 +176,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         observation: str | Callable[..., Observation] = "gaussian",
         scale: str = "column",
         scale_floor: float = SCALE_FLOOR,
+        skew: bool = True,
         bounds: Sequence[Any] | None = None,
         types: Mapping[Any, Any] | None = None,
         encoder: str | Callable[..., torch.nn.Module] = "product-of-experts",
@@ -209,6 +214,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         self.observation = observation
         self.scale = scale
         self.scale_floor = scale_floor
+        self.skew = skew
         self.bounds = bounds
         self.types = types
         self.encoder = encoder
@@ -259,6 +265,7 @@ class MIWAEImputer(LatentVariableImputer):
         observation: str | Callable[..., Observation] = "gaussian",
         scale: str = "column",
         scale_floor: float = SCALE_FLOOR,
+        skew: bool = True,
         bounds: Sequence[Any] | None = None,
         types: Mapping[Any, Any] | None = None,
         encoder: str | Callable[..., torch.nn.Module] = "product-of-experts",
@@ -292,6 +299,7 @@ class MIWAEImputer(LatentVariableImputer):
         self.observation = observation
         self.scale = scale
         self.scale_floor = scale_floor
+        self.skew = skew
         self.bounds = bounds
         self.types = types
         self.encoder = encoder

@@ -444,6 +444,7 @@ class LatentVariableImputer(TransformerMixin, TableReader):
     def _course(self, name: str, values: Tensor, mask: Tensor) -> Course:
         """Say how the models of a mechanism are trained."""
         settings = self._settings()
+        incomplete, crowds = self.missing_share_ > 0, crowded(self.preprocessing_)
         return Course(
             build=partial(self._build, name),
             values=values,
@@ -455,9 +456,8 @@ class LatentVariableImputer(TransformerMixin, TableReader):
                 "weight_decay": PRIOR_ROWS / len(values),
                 **{key: settings[key] for key in TRAINING if settings[key] is not None},
             },
-            turnable=np.flatnonzero(
-                (self.missing_share_ > 0) & ~crowded(self.preprocessing_)
-            ).tolist(),
+            turnable=np.flatnonzero(incomplete & ~crowds).tolist(),
+            crowded=np.flatnonzero(incomplete & crowds).tolist(),
             # Many small blocks of columns: most of a step is the cost of calling operations.
             side_by_side=self.bootstrap or self.schema_ is not None,
             name=name if self.verbose else None,

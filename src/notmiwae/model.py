@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from notmiwae._special import log_density
 from notmiwae.encoders import Encoder, draw
@@ -46,7 +45,7 @@ class ImportanceSample(NamedTuple):
 
     latents: Tensor
     log_weights: Tensor
-    likelihood: Distribution
+    likelihood: Any
     missing: MissingCells
 
 
@@ -115,6 +114,14 @@ class LatentVariableModel(nn.Module):
             - log_proposal
         )
         return ImportanceSample(latents, log_weights, likelihood, missing)
+
+    def inward(self, x: Tensor) -> Tensor:
+        """Return values ``(..., D)`` in the units that encoder and mechanism see."""
+        return x
+
+    def outward(self, y: Tensor) -> Tensor:
+        """Return values ``(..., D)`` in the table's scale, from those units."""
+        return y
 
     def likelihood(self, latents: Tensor, x: Tensor, mask: Tensor) -> Any:
         """Return p(x | z), or what it becomes given x_o where cells hang together given z."""

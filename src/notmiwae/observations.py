@@ -62,6 +62,8 @@ class Observation(nn.Module, ABC):
 
     continuous: ClassVar[bool] = True
     support: ClassVar[str] = "any number"
+    skewable: ClassVar[bool] = False
+    """Whether its columns may be skewed, see `notmiwae.skewness`."""
     arguments: ClassVar[tuple[str, ...]] = ("loc", "scale")
     """What its distribution is made from, per cell."""
     by_column: ClassVar[tuple[str, ...]] = ()
@@ -156,6 +158,7 @@ class LocationScale(Observation):
 class Gaussian(LocationScale):
     """x ~ N(μ, σ²)."""
 
+    skewable = True
     n_nodes = 25
 
     def forward(self, z: Tensor) -> Normal:
@@ -170,6 +173,7 @@ class Gaussian(LocationScale):
 class StudentT(LocationScale):
     """x ~ μ + σ t_ν with ν = 3 + softplus(·) degrees of freedom (as published)."""
 
+    skewable = True
     arguments = ("df", "loc", "scale")
     n_spread = 2
     n_nodes = 65

@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Normal
+
+from notmiwae import NotMIWAEImputer
+from notmiwae.encoders import ZeroFill
+from notmiwae.mechanisms import MECHANISMS
+from notmiwae.observations import Gaussian
+from notmiwae.skewness import Skew, Skewed, SkewedModel
+
+SKEWNESS = (-1.5, -0.4, 0.0, 0.3, 2.0)
+GRID = torch.linspace(-60, 60, 60_001, dtype=torch.double)
+
+
+def skewed_by(*amounts):
+    skew = Skew(torch.ones(len(amounts))).double()
+    skew.weight.data = torch.tensor(amounts, dtype=torch.double)
+    return skew
+
+
+def test_what_is_removed_is_added():
+    skew = skewed_by(*SKEWNESS)
+    x = torch.linspace(-20, 20, 41, dtype=torch.double).unsqueeze(-1).expand(-1, len(SKEWNESS))
+    assert torch.allclose(skew.add(skew.remove(x)[0]), x)
+
+
+def test_no_skewness_changes_nothing():
+    x = torch.randn(7, 1, dtype=torch.double)
+    y, log_slope = skewed_by(0.0).remove(x)
+    assert y.equal(x)
+    assert log_slope.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("amount", SKEWNESS)
+def test_densities_integrate_to_one(amount):
+    y, log_slope = skewed_by(amount).remove(GRID.unsqueeze(-1))
+    density = (Normal(0.4, 0.7).log_prob(y) + log_slope).exp().squeeze(-1)
+    assert torch.trapezoid(density, GRID).item() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("amount", [-0.5, 0.8])
+def test_the_mean_is_that_of_x(amount):
+    skew = skewed_by(amount)
+    torch.manual_seed(0)
+    of = Normal(torch.full((200_000, 1), 0.4).double(), torch.tensor(0.7).double())
+    density = Normal(0.4, 0.7).log_prob(GRID).exp()
+    exact = torch.trapezoid(density * skew.add(GRID.unsqueeze(-1)).squeeze(-1), GRID)
+    found = Skewed(of, skew)
+    assert found.mean.mean().item() == pytest.approx(exact.item(), abs=4e-3)
+    assert found.sample().mean().item() == pytest.approx(exact.item(), abs=1e-2)
+
+
+@pytest.mark.parametrize("integrate", ["auto", "sample"])
+def test_all_that_can_be_seen_has_probability_one(integrate):
+    """The density of an observed value, over all of them, and the probability of a hole."""
+    torch.manual_seed(0)
+    mechanism = MECHANISMS["self-masking"](1)
+    mechanism.start_from(torch.tensor([[1.5], [-0.4]]))
+    observation = Gaussian(1, lambda n: nn.Linear(1, n))
+    model = SkewedModel(
+        ZeroFill(1, 1), observation, mechanism, integrate=integrate, learns=torch.ones(1)
+    )
+    model.skew.weight.data.fill_(0.6)
+    x = torch.linspace(-12, 25, 400).unsqueeze(-1)
+    with torch.no_grad():
+        seen = model(x, torch.ones_like(x), 4000).log_weights.exp().mean(0)
+        hole = model(x[:1], torch.zeros(1, 1), 200_000).log_weights.exp().mean()
+    assert (torch.trapezoid(seen, x[:, 0]) + hole).item() == pytest.approx(1, abs=0.02)
+    assert 0.1 < hole < 0.9
+
+
+def test_drawn_values_are_remembered_as_they_are():
+    model = SkewedModel(
+        ZeroFill(1, 1),
+        Gaussian(1, lambda n: nn.Linear(1, n)),
+        MECHANISMS["linear"](1),
+        learns=torch.ones(1),
+    )
+    model.skew.weight.data.fill_(0.6)
+    x, mask = torch.zeros(2, 1), torch.zeros(2, 1)
+    sample = model(x, mask, 3)
+    drawn = model.resumable(sample)
+    assert drawn.equal(sample.missing.mean)
+    assert model.complete(drawn, x, mask).equal(drawn)
+
+
+def long_tailed(n_rows=1000):
+    """Two columns with a long tail above, of which one misses its high values."""
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=(n_rows, 1))
+    x = np.exp(0.9 * common + 0.3 * rng.normal(size=(n_rows, 2))) * [1.0, 0.0] + common * [0.0, 1.0]
+    holes = x.copy()
+    holes[x[:, 0] > np.quantile(x[:, 0], 0.6), 0] = np.nan
+    return x, holes
+
+
+@pytest.fixture(scope="module")
+def fits():
+    """Imputers of such a table, that may skew columns and that may not."""
+    _, holes = long_tailed()
+    settings = {"max_steps": 400, "n_models": 1, "random_state": 0}
+    return {
+        skew: NotMIWAEImputer("self-masking-known", skew=skew, **settings).fit(holes)
+        for skew in (True, False)
+    }
+
+
+def test_a_long_tail_is_learned_from_the_other_half(fits):
+    x, holes = long_tailed()
+    missing = np.isnan(holes)
+    errors = {
+        skew: np.sqrt(np.mean((imputer.transform(holes) - x)[missing] ** 2))
+        for skew, imputer in fits.items()
+    }
+    assert fits[True].model_.skew.skewness[0] > 0.2
+    assert errors[True] < 0.9 * errors[False]
+    assert fits[True].score(holes) > fits[False].score(holes)
+
+
+def test_complete_and_crowded_columns_are_not_skewed(fits):
+    assert fits[True].model_.skew.learns.tolist() == [1, 0]
+    _, holes = long_tailed(200)
+    holes[:80, 0] = 0
+    crowded = NotMIWAEImputer("self-masking", max_steps=3, n_models=1).fit(holes)
+    assert crowded.model_.skew.learns.tolist() == [0, 0]
+
+
+def test_what_is_told_of_the_mechanism_is_in_the_tables_units(fits):
+    imputer = fits[True]
+    line = imputer.mechanism_summary().loc[0]
+    at = imputer.missing_probability(0, [line["threshold"]])
+    assert at == pytest.approx(0.5, abs=1e-3)
+    _, holes = long_tailed()
+    assert line["threshold"] == pytest.approx(np.nanmax(holes[:, 0]), rel=0.15)
+
+
+def test_draws_and_intervals_are_in_the_tables_units(fits):
+    _, holes = long_tailed()
+    imputer, missing = fits[True], np.isnan(holes)
+    filled = imputer.transform(holes)[missing]
+    draws = imputer.sample(holes, 200)[:, missing]
+    assert np.abs(draws.mean(0) - filled).mean() < 0.2 * draws.std(0).mean()
+    low, high = np.moveaxis(imputer.predict_interval(holes)[missing], -1, 0)
+    assert ((low < filled) & (filled < high)).all()
