@@ -18,11 +18,12 @@ as it is. ε is under a weak weight decay.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from notmiwae.integration import Untilted
 from notmiwae.model import ImportanceSample, LatentVariableModel
 from notmiwae.networks import Penalised
 
@@ -52,47 +53,37 @@ class Skew(Penalised):
     def remove(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return y and log dy/dx for values ``(..., D)``."""
         up, down = self.skewness.cosh(), self.skewness.sinh()
-        length = (1 + x.square()).sqrt()
-        return x * up - length * down, (up - x / length * down).log()
+        return x * up - arm(x) * down, (up - x / arm(x) * down).log()
 
     def add(self, y: Tensor) -> Tensor:
         """Return x for values ``(..., D)``."""
-        return y * self.skewness.cosh() + (1 + y.square()).sqrt() * self.skewness.sinh()
+        return y * self.skewness.cosh() + arm(y) * self.skewness.sinh()
 
 
-class HasMean(Protocol):
-    """A distribution of each cell."""
-
-    @property
-    def mean(self) -> Tensor:
-        """Of y."""
-
-    def sample(self) -> Tensor:
-        """One draw of y."""
+def arm(y: Tensor) -> Tensor:
+    """Return √(1 + y²), the bent part of the transformation."""
+    return (1 + y.square()).sqrt()
 
 
 class Skewed:
-    """A distribution of y, in terms of x.
+    """What is known of y, in terms of x.
 
     Parameters
     ----------
-    of : distribution or MissingCells
-        p(y | z) or p(y | z, s=0), batch shape ``(..., D)``.
+    of : MissingCells
+        p(y | z, s=0), batch shape ``(..., D)``, that can average functions.
     skew : Skew
     """
 
-    def __init__(self, of: HasMean, skew: Skew) -> None:
+    def __init__(self, of: Any, skew: Skew) -> None:
         self.of, self.skew = of, skew
-
-    def __getattr__(self, name: str) -> Any:
-        # Log probabilities of being missing are the same for x as for y.
-        return getattr(self.of, name)
+        self.width, self.log_normaliser = of.width, of.log_normaliser
 
     @property
     def mean(self) -> Tensor:
-        """E[x]: the straight part exactly, and the bend at a draw."""
-        bend = (1 + self.of.sample().square()).sqrt() * self.skew.skewness.sinh()
-        return self.of.mean * self.skew.skewness.cosh() + bend
+        """E[x | z, s=0]."""
+        amount = self.skew.skewness
+        return self.of.mean * amount.cosh() + self.of.average(arm) * amount.sinh()
 
     def sample(self) -> Tensor:
         """One draw of x."""
@@ -120,7 +111,7 @@ class SkewedModel(LatentVariableModel):
         return ImportanceSample(
             latents,
             log_weights + (log_slope * mask).sum(-1),
-            Skewed(likelihood, self.skew),
+            Skewed(Untilted(likelihood, torch.zeros(())), self.skew),
             Skewed(missing, self.skew),
         )
 
