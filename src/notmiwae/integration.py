@@ -18,7 +18,7 @@ for mean m, variance v and skewness γ.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -249,7 +249,8 @@ class Spliced:
 
     def average(self, function: Function) -> Tensor:
         """E[f(x) | z, s=0]."""
-        return self._put(self.whole.average(function), self.part.average(function))
+        part: Any = self.part  # of numbers, all can
+        return self._put(self.whole.average(function), part.average(function))
 
     def sample(self) -> Tensor:
         """One draw of x for every cell."""
