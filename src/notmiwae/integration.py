@@ -18,6 +18,7 @@ for mean m, variance v and skewness γ.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -133,6 +134,11 @@ class ProbitTilted:
         self.threshold = ((slope * self.loc + intercept) / self.spread).clamp(-1e3, 1e3)
         self.log_normaliser = log_ndtr(self.threshold)
 
+    @cached_property
+    def mills(self) -> Tensor:
+        """Return δ."""
+        return inverse_mills(self.threshold)
+
     @property
     def gain(self) -> Tensor:
         """Coefficient g."""
@@ -141,16 +147,16 @@ class ProbitTilted:
     @property
     def mean(self) -> Tensor:
         """E[x | z, s=0]."""
-        return self.loc + self.gain * inverse_mills(self.threshold)
+        return self.loc + self.gain * self.mills
 
     def average(self, function: Function) -> Tensor:
         """E[f(x) | z, s=0], from the first three moments of w."""
-        t, mills = self.threshold, inverse_mills(self.threshold)
+        t, mills, gain = self.threshold, self.mills, self.gain
         rest = self.variance / self.spread.square()
-        variance = rest + self.gain.square() * (1 - mills * (t + mills)).clamp(0, 1)
-        third = self.gain.pow(3) * mills * (2 * mills.square() + 3 * t * mills + t.square() - 1)
+        variance = rest + gain.square() * (1 - mills * (t + mills)).clamp(0, 1)
+        third = gain * gain.square() * mills * ((2 * mills + t) * (mills + t) - 1)
         # Far out in the tail only rounding is left of it.
-        skewness = (third / variance.pow(1.5)).clamp(-2, 2)
+        skewness = (third / (variance * variance.sqrt())).clamp(-2, 2)
         return by_moments(function, self.mean, variance, skewness)
 
     def sample(self) -> Tensor:
@@ -248,9 +254,9 @@ class Spliced:
         return self._put(self.whole.mean, self.part.mean)
 
     def average(self, function: Function) -> Tensor:
-        """E[f(x) | z, s=0]."""
+        """E[f(x) | z, s=0] of these cells, and f(E[x | z]) of all others."""
         part: Any = self.part  # of numbers, all can
-        return self._put(self.whole.average(function), part.average(function))
+        return self._put(function(self.whole.mean), part.average(function))
 
     def sample(self) -> Tensor:
         """One draw of x for every cell."""
