@@ -66,11 +66,24 @@ def build_model(
         build_observation(settings, preprocessing, partial(decoder, n_latent)),
         mechanism,
     )
-    if not (settings["skew"] and parts[1].skewable):
-        return LatentVariableModel(*parts, integrate=settings["integrate"])
+    skewable = np.full(n_features, parts[1].skewable)
+    return _join(settings, preprocessing, missing_share, parts, skewable)
+
+
+def _join(
+    settings: Mapping[str, Any],
+    preprocessing: Standardiser,
+    missing_share: Tensor,
+    parts: tuple[Any, Any, Any],
+    skewable: np.ndarray,
+) -> LatentVariableModel:
+    """Make encoder, observation and mechanism a model, some of whose columns may be skewed."""
     # A crowd has a place, and no shape to learn from.
-    learns = (missing_share > 0) & ~torch.as_tensor(crowded(preprocessing))
-    return SkewedModel(*parts, integrate=settings["integrate"], learns=learns)
+    learns = torch.as_tensor(skewable & ~crowded(preprocessing)) & (missing_share > 0)
+    options: dict[str, Any] = {"integrate": settings["integrate"]}
+    if settings["skew"] and learns.any():
+        return SkewedModel(*parts, learns=learns, **options)
+    return LatentVariableModel(*parts, **options)
 
 
 def _build_blocks(
@@ -88,9 +101,8 @@ def _build_blocks(
     observation = plan.observation(partial(_network(settings, "decoder", DECODERS), n_latent))
     mechanism = plan.mechanism()
     mechanism.start(missing_share)
-    return LatentVariableModel(
-        Embedded(embedding, encoder), observation, mechanism, integrate=settings["integrate"]
-    )
+    parts = Embedded(embedding, encoder), observation, mechanism
+    return _join(settings, preprocessing, missing_share, parts, plan.skewable())
 
 
 def latents(settings: Mapping[str, Any], n_features: int) -> int:

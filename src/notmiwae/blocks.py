@@ -175,6 +175,20 @@ class Blocks(Observation):
             -1,
         )
 
+    def untilted(self, distribution: Any) -> JoinedCells:
+        pairs = zip(self.parts, distribution.parts, strict=True)
+        cells = [family.untilted(part) for family, part in pairs]  # type: ignore[operator]
+        return JoinedCells(cells, distribution.parts, self.layout)
+
+    def skew_only(self, learns: Tensor) -> None:
+        for part, each in zip(self.parts, self.layout.split(learns), strict=True):
+            part.skew_only(each)  # type: ignore[operator]
+
+    def skewed(self, cells: Any, skewness: Tensor) -> JoinedCells:
+        triples = zip(self.parts, cells.parts, self.layout.split(skewness), strict=True)
+        parts = [family.skewed(part, each) for family, part, each in triples]  # type: ignore[operator]
+        return JoinedCells(parts, cells.distributions, self.layout)
+
     def settle(self, expected: Tensor) -> Tensor:
         widths = [
             len(self.layout.columns(number))

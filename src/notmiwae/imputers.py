@@ -56,9 +56,9 @@ class NotMIWAEImputer(LatentVariableImputer):
         Least scale, in standard deviations of a column. A column in which one value makes a share
         of more than a quarter of what is observed has that share as its least scale.
     skew : bool, default True
-        Whether columns that miss values may be skewed: one number per column is learned, see
-        `notmiwae.skewness`. It is for the observations 'gaussian' and 'student-t', and for tables
-        of numbers only, without statements by column.
+        Whether columns of numbers that miss values may be skewed: one number per column is learned,
+        see `notmiwae.skewness`. It is for the observations 'gaussian' and 'student-t', and not for
+        columns of which a detection limit is stated.
     bounds : pair, optional
         Low and high for 'truncated-normal', numbers or one of each per column, in table units.
     types : mapping, optional

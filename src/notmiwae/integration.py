@@ -39,6 +39,22 @@ def by_moments(function: Function, mean: Tensor, variance: Tensor, skewness: Ten
     return low + (high - low) * (1 - half / reach) / 2
 
 
+def skewed(y: Tensor, skewness: Tensor) -> Tensor:
+    """Return x for values ``(..., D)``, see `notmiwae.skewness`."""
+    return y * skewness.cosh() + arm(y) * skewness.sinh()
+
+
+def straightened(x: Tensor, skewness: Tensor) -> tuple[Tensor, Tensor]:
+    """Return y and log dy/dx for values ``(..., D)``."""
+    up, down = skewness.cosh(), skewness.sinh()
+    return x * up - arm(x) * down, (up - x / arm(x) * down).log()
+
+
+def arm(y: Tensor) -> Tensor:
+    """Return √(1 + y²), what bends in a skewed column."""
+    return (1 + y.square()).sqrt()
+
+
 class MissingCells(Protocol):
     """p(x | z, s=0) for every cell."""
 
@@ -261,3 +277,41 @@ class Spliced:
     def sample(self) -> Tensor:
         """One draw of x for every cell."""
         return self._put(self.whole.sample(), self.part.sample())
+
+
+class Skewed:
+    """What is known of y, in terms of x; see `notmiwae.skewness`.
+
+    Parameters
+    ----------
+    of : MissingCells
+        p(y | z, s=0), batch shape ``(..., D)``, of numbers.
+    skewness : Tensor
+        ε ``(D,)``.
+    """
+
+    def __init__(self, of: Any, skewness: Tensor) -> None:
+        self.of, self.skewness = of, skewness
+
+    @property
+    def width(self) -> int:
+        """Values that it holds per draw and cell, if more than one."""
+        width: int = self.of.width
+        return width
+
+    @property
+    def log_normaliser(self) -> Tensor:
+        """Log r(z), the same for x as for y."""
+        result: Tensor = self.of.log_normaliser
+        return result
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x | z, s=0]."""
+        straight, bent = self.skewness.cosh(), self.skewness.sinh()
+        result: Tensor = self.of.mean * straight + self.of.average(arm) * bent
+        return result
+
+    def sample(self) -> Tensor:
+        """One draw of x for every cell."""
+        return skewed(self.of.sample(), self.skewness)

@@ -39,6 +39,7 @@ from notmiwae._special import (
     ndtri_exp,
 )
 from notmiwae.codes import Codes, Counts
+from notmiwae.integration import MissingCells, Skewed, Untilted
 from notmiwae.validation import check_number, lookup
 
 Decoder = Callable[[int], nn.Module]
@@ -62,7 +63,7 @@ class Observation(nn.Module, ABC):
 
     continuous: ClassVar[bool] = True
     support: ClassVar[str] = "any number"
-    skewable: ClassVar[bool] = False
+    skewable: bool = False
     """Whether its columns may be skewed, see `notmiwae.skewness`."""
     arguments: ClassVar[tuple[str, ...]] = ("loc", "scale")
     """What its distribution is made from, per cell."""
@@ -99,6 +100,18 @@ class Observation(nn.Module, ABC):
     def supports(self, x: Tensor) -> Tensor:
         """Return where values ``(N, D)`` lie within the support."""
         return torch.ones_like(x, dtype=torch.bool)
+
+    def untilted(self, distribution: Any) -> MissingCells:
+        """Return p(x | z) as what would be known of cells that miss for no reason of their own."""
+        return Untilted(distribution, torch.zeros(()))
+
+    def skew_only(self, learns: Tensor) -> None:
+        """Say which columns ``(D,)`` may be skewed, if any."""
+        self.skewable = self.skewable and bool(learns.any())
+
+    def skewed(self, cells: Any, skewness: Tensor) -> MissingCells:
+        """Return what is known of cells in terms of x, if their columns may be skewed."""
+        return Skewed(cells, skewness) if self.skewable else cells
 
     def settle(self, expected: Tensor) -> Tensor:
         """Return one value per cell ``(..., D)`` for what is expected of it ``(..., E)``."""

@@ -23,13 +23,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from notmiwae.integration import Untilted
+from notmiwae.integration import skewed, straightened
 from notmiwae.model import ImportanceSample, LatentVariableModel
 from notmiwae.networks import Penalised
 
 
 class Skew(Penalised):
-    """The transformation of each column.
+    """The skewness of each column.
 
     Parameters
     ----------
@@ -45,49 +45,9 @@ class Skew(Penalised):
         self.weight = nn.Parameter(torch.zeros(len(learns)))
         self.register_buffer("learns", learns.to(self.weight.dtype), persistent=False)
 
-    @property
-    def skewness(self) -> Tensor:
-        """ε ``(D,)``."""
+    def forward(self) -> Tensor:
+        """Return ε ``(D,)``."""
         return self.weight * self.learns
-
-    def remove(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return y and log dy/dx for values ``(..., D)``."""
-        up, down = self.skewness.cosh(), self.skewness.sinh()
-        return x * up - arm(x) * down, (up - x / arm(x) * down).log()
-
-    def add(self, y: Tensor) -> Tensor:
-        """Return x for values ``(..., D)``."""
-        return y * self.skewness.cosh() + arm(y) * self.skewness.sinh()
-
-
-def arm(y: Tensor) -> Tensor:
-    """Return √(1 + y²), the bent part of the transformation."""
-    return (1 + y.square()).sqrt()
-
-
-class Skewed:
-    """What is known of y, in terms of x.
-
-    Parameters
-    ----------
-    of : MissingCells
-        p(y | z, s=0), batch shape ``(..., D)``, that can average functions.
-    skew : Skew
-    """
-
-    def __init__(self, of: Any, skew: Skew) -> None:
-        self.of, self.skew = of, skew
-        self.width, self.log_normaliser = of.width, of.log_normaliser
-
-    @property
-    def mean(self) -> Tensor:
-        """E[x | z, s=0]."""
-        amount = self.skew.skewness
-        return self.of.mean * amount.cosh() + self.of.average(arm) * amount.sinh()
-
-    def sample(self) -> Tensor:
-        """One draw of x."""
-        return self.skew.add(self.of.sample())
 
 
 class SkewedModel(LatentVariableModel):
@@ -103,24 +63,28 @@ class SkewedModel(LatentVariableModel):
 
     def __init__(self, *parts: Any, learns: Tensor, **options: Any) -> None:
         super().__init__(*parts, **options)
+        # They begin to learn when models learn on.
         self.skew = Skew(learns).requires_grad_(False)
+        self.observation.skew_only(learns)
 
     def forward(self, x: Tensor, mask: Tensor, n_samples: int) -> ImportanceSample:
-        y, log_slope = self.skew.remove(x * mask)
+        skewness = self.skew()
+        y, log_slope = straightened(x * mask, skewness)
         latents, log_weights, likelihood, missing = super().forward(y, mask, n_samples)
+        seen = self.observation
         return ImportanceSample(
             latents,
             log_weights + (log_slope * mask).sum(-1),
-            Skewed(Untilted(likelihood, torch.zeros(())), self.skew),
-            Skewed(missing, self.skew),
+            seen.skewed(seen.untilted(likelihood), skewness),
+            seen.skewed(missing, skewness),
         )
 
     def complete(self, remembered: Tensor, x: Tensor, mask: Tensor) -> Tensor:
         completed = super().complete(remembered, self.inward(x), mask)
-        return self.skew.add(completed) if self.integrated else completed
+        return self.outward(completed) if self.integrated else completed
 
     def inward(self, x: Tensor) -> Tensor:
-        return self.skew.remove(x)[0]
+        return straightened(x, self.skew())[0]
 
     def outward(self, y: Tensor) -> Tensor:
-        return self.skew.add(y)
+        return skewed(y, self.skew())
