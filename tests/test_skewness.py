@@ -7,6 +7,7 @@ from torch.distributions import Normal
 
 from notmiwae import NotMIWAEImputer
 from notmiwae.encoders import ZeroFill
+from notmiwae.ensembles import Course
 from notmiwae.integration import Skewed, skewed, straightened
 from notmiwae.mechanisms import MECHANISMS
 from notmiwae.observations import Gaussian
@@ -158,6 +159,20 @@ def test_of_a_table_of_all_kinds_numbers_that_miss_for_unknown_reasons_are_skewe
     assert away.abs().mean() < 0.2 * drawn.std(0).mean()
     assert (filled.loc[table["limited"].isna(), "limited"] >= 1).all()
     assert set(filled["label"]) == {"a", "b"}
+
+
+def test_skewness_waits_until_the_mechanism_has_settled(monkeypatch):
+    learn_on, before = Course.go_on, []
+
+    def watched(course, models, members):
+        before.extend(model.skew().tolist() for model in models)
+        return learn_on(course, models, members)
+
+    monkeypatch.setattr(Course, "go_on", watched)
+    _, holes = long_tailed(200)
+    model = NotMIWAEImputer("self-masking", max_steps=40, n_models=1).fit(holes).model_
+    assert before == [[0, 0]]
+    assert model.skew()[0] != 0
 
 
 def test_what_is_told_of_the_mechanism_is_in_the_tables_units(fits):

@@ -1,19 +1,22 @@
 """Skewed columns: the model of the data lives in units in which they are straight.
 
-A Gaussian that has seen the lower half of a column only continues it by symmetry, while incomes,
+A Gaussian that has seen only the lower half of a column continues it by symmetry, while incomes,
 concentrations and prices have a long tail above. So each column x that misses values has a skewness
-ε, learned with all the rest, and encoder, decoder and mechanism see y in its place:
+ε, and encoder, decoder and mechanism see y in its place:
 
     x = y cosh ε + √(1 + y²) sinh ε,      y = x cosh ε - √(1 + x²) sinh ε,
 
 the sinh-arcsinh transformation of unit tail weight (Jones & Pewsey, Biometrika 2009). It is a line
-of slope e^ε far above, of slope e^-ε far below, and the identity for ε = 0: it bends a column, and
-changes nothing of how far from its centre values go missing. Bounds are those of x, by
+of slope e^ε far above, of slope e^-ε far below, and the identity for ε = 0: a normal y makes an x
+whose tails are normal, too, but of different lengths. Bounds are those of x, by
 
     log p(x | z) = log p(y | z) + log dy/dx.
 
 Nothing else changes, so that missing cells are integrated out as before. What is complete is left
-as it is. ε is under a weak weight decay.
+as it is.
+
+A removed tail and a short one look alike. So ε stays at 0 until directions have been found and
+mechanisms compared, and is learned when models learn on, under a weak weight decay.
 """
 
 from __future__ import annotations
@@ -63,7 +66,6 @@ class SkewedModel(LatentVariableModel):
 
     def __init__(self, *parts: Any, learns: Tensor, **options: Any) -> None:
         super().__init__(*parts, **options)
-        # They begin to learn when models learn on.
         self.skew = Skew(learns).requires_grad_(False)
         self.observation.skew_only(learns)
 
