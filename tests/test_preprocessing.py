@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from notmiwae.preprocessing import Standardiser
+from notmiwae.preprocessing import FAR, Standardiser
 
 
 def table(dtype=np.float64):
@@ -124,3 +124,10 @@ def test_crowding_is_the_share_of_the_most_frequent_observed_value():
     x = np.array([[0, 1.0], [0, 2], [0, 3], [5, 4], [np.nan, 5]])
     assert Standardiser().fit(x).crowding.tolist() == [0.75, 0.2]
     assert Standardiser(scale=False).fit(x).crowding.tolist() == [0, 0]
+
+
+def test_a_value_beyond_all_that_was_seen_is_as_far_as_can_be():
+    fitted = Standardiser().fit(np.array([[0.1], [0.2], [0.3]]))
+    values, mask = fitted.to_model(np.array([[1.7e308], [-1.7e308]]))
+    assert values.flatten().tolist() == [FAR, -FAR]
+    assert mask.all()

@@ -67,7 +67,8 @@ class Standardiser:
 
     def standardise(self, values: Any) -> np.ndarray:
         """Values of modelled columns in the model's units."""
-        return (np.asarray(values, dtype=np.float64) - self.mean) / self.std
+        with np.errstate(over="ignore"):  # too far to be told from infinity is far
+            return (np.asarray(values, dtype=np.float64) - self.mean) / self.std
 
     def to_model(self, x: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return zero-filled values and mask ``(N, number of modelled columns)``."""
