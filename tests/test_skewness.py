@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from notmiwae import NotMIWAEImputer
 from notmiwae.encoders import ZeroFill
 from notmiwae.ensembles import Course
 from notmiwae.integration import Skewed, skewed, straightened
+from notmiwae.limits import Limit
 from notmiwae.mechanisms import MECHANISMS
 from notmiwae.observations import Gaussian
 from notmiwae.skewness import SkewedModel
@@ -138,6 +141,16 @@ def test_complete_and_crowded_columns_are_not_skewed(fits):
     holes[:80, 0] = 0
     crowded = NotMIWAEImputer("self-masking", max_steps=3, n_models=1).fit(holes)
     assert not isinstance(crowded.model_, SkewedModel)
+
+
+def test_a_mechanism_that_knows_a_number_sees_values_as_they_are():
+    _, holes = long_tailed(300)
+    limit = (np.nanmax(holes[:, 0]) - np.nanmean(holes[:, 0])) / np.nanstd(holes[:, 0])
+    settings = {"max_steps": 20, "n_models": 1, "random_state": 0}
+    imputer = NotMIWAEImputer(partial(Limit, limit=[limit, 99.0]), **settings).fit(holes)
+    assert not isinstance(imputer.model_, SkewedModel)
+    filled = imputer.transform(holes)[np.isnan(holes)]
+    assert (filled > np.nanmax(holes[:, 0])).all()
 
 
 def test_of_a_table_of_all_kinds_numbers_that_miss_for_unknown_reasons_are_skewed():

@@ -66,7 +66,7 @@ def build_model(
         build_observation(settings, preprocessing, partial(decoder, n_latent)),
         mechanism,
     )
-    skewable = np.full(n_features, parts[1].skewable)
+    skewable = torch.tensor(parts[1].skewable and mechanism.unit_free)
     return _join(settings, preprocessing, missing_share, parts, skewable)
 
 
@@ -75,11 +75,11 @@ def _join(
     preprocessing: Standardiser,
     missing_share: Tensor,
     parts: tuple[Any, Any, Any],
-    skewable: np.ndarray,
+    skewable: Tensor,
 ) -> LatentVariableModel:
     """Make encoder, observation and mechanism a model, some of whose columns may be skewed."""
     # A crowd has a place, and no shape to learn from.
-    learns = torch.as_tensor(skewable & ~crowded(preprocessing)) & (missing_share > 0)
+    learns = skewable & ~torch.as_tensor(crowded(preprocessing)) & (missing_share > 0)
     options: dict[str, Any] = {"integrate": settings["integrate"]}
     if settings["skew"] and learns.any():
         return SkewedModel(*parts, learns=learns, **options)
@@ -102,7 +102,7 @@ def _build_blocks(
     mechanism = plan.mechanism()
     mechanism.start(missing_share)
     parts = Embedded(embedding, encoder), observation, mechanism
-    return _join(settings, preprocessing, missing_share, parts, plan.skewable())
+    return _join(settings, preprocessing, missing_share, parts, mechanism.skewable(observation))
 
 
 def latents(settings: Mapping[str, Any], n_features: int) -> int:

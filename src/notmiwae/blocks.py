@@ -365,6 +365,16 @@ class BlockMechanism(FactorisedMechanism):
         for part, share in zip(self.parts, self.layout.split(missing_share), strict=True):
             part.start(share)  # type: ignore[operator]
 
+    def skewable(self, observation: Blocks) -> Tensor:
+        """Return which columns ``(D,)`` may be skewed."""
+        pairs = zip(observation.parts, self.parts, strict=True)
+        may = [family.skewable and part.unit_free for family, part in pairs]
+        each = [
+            torch.full((len(self.layout.columns(number)),), bool(both))
+            for number, both in enumerate(may)
+        ]
+        return self.layout.join(each)
+
     def offsets(self, x: Tensor) -> list[Tensor]:
         """Return what complete columns add to the scores of each block."""
         if self.context is None:

@@ -125,7 +125,7 @@ class Course:
         return Trained(again, self._fit(again, [member], stage="turned"), start)
 
     def go_on(self, models: Sequence[LatentVariableModel], members: Sequence[int]) -> list[History]:
-        """Train these models in place once more, from where they are, and all of them."""
+        """Train these models in place once more, from where they are, all of their parameters."""
         for model in models:
             model.requires_grad_(True)
         return self._fit(models, members, self.side_by_side, stage="on")

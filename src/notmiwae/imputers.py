@@ -57,8 +57,8 @@ class NotMIWAEImputer(LatentVariableImputer):
         of more than a quarter of what is observed has that share as its least scale.
     skew : bool, default True
         Whether columns of numbers that miss values may be skewed: one number per column is learned,
-        see `notmiwae.skewness`. It is for the observations 'gaussian' and 'student-t', and not for
-        columns of which a detection limit is stated.
+        see `notmiwae.skewness`. It is for the observations 'gaussian' and 'student-t', and for
+        mechanisms that know no number beforehand, as a detection limit does, and compare no cells.
     bounds : pair, optional
         Low and high for 'truncated-normal', numbers or one of each per column, in table units.
     types : mapping, optional

@@ -62,6 +62,8 @@ def missing_cells(mask: Tensor, learns: Tensor) -> Tensor:
 class Ignorable(FactorisedMechanism):
     """Missing at random: nothing to model. This is MIWAE."""
 
+    unit_free = True
+
     def __init__(self, n_features: int) -> None:
         super().__init__()
 
@@ -92,6 +94,7 @@ class ColumnwiseMechanism(FactorisedMechanism):
         Whether complete columns may explain what is missing in the others.
     """
 
+    unit_free = True
     learns: Tensor
 
     def __init__(self, n_features: int, *, link: str = "probit", context: bool = False) -> None:
@@ -435,6 +438,8 @@ class SelfMaskingSpline(BentMechanism):
 class Linear(Mechanism):
     """η = A x + c: every column may depend on every other. "Agnostic" in the original paper."""
 
+    unit_free = True
+
     def __init__(self, n_features: int, *, link: str = "logit") -> None:
         super().__init__()
         self.link = lookup("link", link, LINKS)
@@ -452,6 +457,8 @@ class Linear(Mechanism):
 
 class Nonlinear(Mechanism):
     """η = mlp(x), with one hidden layer (as in the report)."""
+
+    unit_free = True
 
     def __init__(self, n_features: int, *, n_hidden: int = 128, link: str = "logit") -> None:
         super().__init__()

@@ -126,6 +126,10 @@ class Mechanism(nn.Module, ABC):
         D.
     """
 
+    unit_free: ClassVar[bool] = False
+    """Whether all its numbers are learned, in whatever units it sees, so that columns may be skewed
+    (`notmiwae.skewness`). One that knows a number, or compares cells, sees values as they are."""
+
     @abstractmethod
     def forward(self, x: Tensor) -> Distribution:
         """Return p(s | x) with batch shape ``(..., D)`` for complete values ``(..., D)``."""

@@ -77,8 +77,6 @@ class Plan:
         self.settings, self.preprocessing = settings, preprocessing
         self.kinds, self.statements = kinds, statements
         self._numbers = self._family_of_numbers()
-        known = OBSERVATIONS.get(self._numbers) if isinstance(self._numbers, str) else None
-        self._skews = known is not None and known.skewable
         groups: dict[Any, list[int]] = {}
         for column, (kind, statement) in enumerate(zip(kinds, statements, strict=True)):
             family = self._numbers if kind.family == "gaussian" else kind.family
@@ -117,15 +115,6 @@ class Plan:
     def observation(self, decoder: Callable[[int], Any]) -> Blocks:
         """Return p(x | z)."""
         return Blocks(self.columns, [self._family(block) for block in self.blocks], decoder)
-
-    def skewable(self) -> np.ndarray:
-        """Return which columns ``(D,)`` may be skewed: not those whose limits are known numbers."""
-        return np.array(
-            [
-                kind.family == "gaussian" and self._skews and not statement.is_limit
-                for kind, statement in zip(self.kinds, self.statements, strict=True)
-            ]
-        )
 
     def _family(self, block: Block) -> Callable[..., Observation]:
         if callable(block.family):

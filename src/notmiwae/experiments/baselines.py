@@ -38,7 +38,7 @@ def miss_forest(seed: int, quick: bool = False) -> Any:
 
     100 trees, the square root of the number of columns at each split, 5 rounds; 30 trees and 4
     rounds if `quick`. Ten rounds take twice as long, and on the breast cancer tables their errors
-    differ by a third of a per cent, either way. One thread, because a study runs its methods side
+    differ by a quarter of a per cent at most. One thread, because a study runs its methods side
     by side.
     """
     n_trees, n_rounds = (30, 4) if quick else (100, 5)
