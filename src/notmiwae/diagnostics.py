@@ -145,11 +145,6 @@ def disagreement(models: Models, x: Tensor, mask: Tensor, n_samples: int, **opti
     return ((means.var(0) * missing).sum(1) / missing.sum(1).clamp_min(1)).sqrt()
 
 
-def device_of(model: LatentVariableModel) -> torch.device:
-    """Return where its parameters are."""
-    return next(model.parameters()).device
-
-
 def missing_curve(models: Models, n_features: int, column: int, values: Tensor) -> Tensor:
     """Return the learned probability ``(len(models), V)`` that a column's `values` are missing.
 
@@ -166,9 +161,8 @@ def missing_curve(models: Models, n_features: int, column: int, values: Tensor) 
     with torch.no_grad():
         curves = []
         for model in models:
-            device = device_of(model)
-            x = torch.zeros(len(values), n_features, device=device)
-            x[:, column] = values.to(device)
+            x = torch.zeros(len(values), n_features, device=model.device)
+            x[:, column] = values.to(model.device)
             curves.append(1 - model.mechanism(model.inward(x)).mean[:, column].cpu())
         return torch.stack(curves)
 
@@ -254,7 +248,7 @@ def straight_line(models: Models, column: int) -> tuple[float, float]:
 
     def average(value: Any, translated: Callable[[LatentVariableModel, Tensor], Tensor]) -> float:
         row = torch.full_like(lines[0, 0], value)
-        found = [translated(model, row.to(device_of(model)))[column] for model in straight]
+        found = [translated(model, row.to(model.device))[column] for model in straight]
         return torch.stack(found).mean().item()
 
     low, high = (average(x, lambda model, row: model.inward(row)) for x in (-1.0, 1.0))

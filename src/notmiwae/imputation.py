@@ -158,7 +158,7 @@ def stream(
     list of Tensor
         The blocks' results, on the CPU.
     """
-    device = next(model.parameters()).device
+    device = model.device
     per_block = min(n_samples, SAMPLES_PER_BLOCK)
     cells = cells_per_draw(model, x[:1].to(device), mask[:1].to(device))
     n_rows = max(1, CELLS // (max(per_block, width) * cells))

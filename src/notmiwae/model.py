@@ -115,6 +115,11 @@ class LatentVariableModel(nn.Module):
         )
         return ImportanceSample(latents, log_weights, likelihood, missing)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return next(self.parameters()).device
+
     def inward(self, x: Tensor) -> Tensor:
         """Return values ``(..., D)`` in the units that encoder and mechanism see."""
         return x
