@@ -312,3 +312,14 @@ def test_batches_have_the_rows_in_their_order(tmp_path):
     batches = list(Table.batches(path, 3))
     assert [batch.first_row for batch in batches] == [0, 3, 6]
     assert [batch.columns["a"].texts for batch in batches] == [list("012"), list("345"), list("6")]
+
+
+def test_a_parquet_file_whose_names_are_no_text_is_refused(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "table.parquet"
+    pd.DataFrame({"some_name": [1.0, 2.0]}).to_parquet(path)
+    table = pyarrow.read_table(path).replace_schema_metadata(None)
+    pyarrow.write_table(table, path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"some_name", b"\x80ome_name"))
+    with pytest.raises(TableError, match="no intact Parquet file"):
+        Table.read(path)

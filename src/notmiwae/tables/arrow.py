@@ -182,7 +182,7 @@ def read_parquet(path: Path, n_rows: int | None) -> Iterator[tuple[Sequence[Colu
             for table in _batches(file, n_rows):
                 columns = [ArrowColumn(name, table[name], label=name in labels) for name in names]
                 yield columns, Style(metadata=schema.metadata or {})
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise TableError(f"{path} is no intact Parquet file ({error}): write it again") from error
 
 
