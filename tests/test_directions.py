@@ -165,14 +165,15 @@ def test_further_models_start_from_the_lines_that_the_first_has_learned(monkeypa
     starts = []
     started = directions.started
     monkeypatch.setattr(directions, "turn", lambda waited, learned, *_: learned)
+    monkeypatch.setattr(directions, "sharpen", lambda model, start, *_: start)
     monkeypatch.setattr(
         directions, "started", lambda model, line: starts.append(line) or started(model, line)
     )
     found = []
     explore = Course.explore
 
-    def explored(course, member):
-        result = explore(course, member)
+    def explored(course, *given):
+        result = explore(course, *given)
         found.append(directions.lines(result.models[0]))
         return result
 
@@ -194,6 +195,7 @@ def test_only_one_mechanism_is_explored_and_what_it_found_serves_the_others(monk
         return learned + 1
 
     monkeypatch.setattr(directions, "turn", once)
+    monkeypatch.setattr(directions, "sharpen", lambda model, start, *_: start)
     monkeypatch.setattr(
         directions, "started", lambda model, line: starts.append(line) or started(model, line)
     )
@@ -202,6 +204,67 @@ def test_only_one_mechanism_is_explored_and_what_it_found_serves_the_others(monk
     assert turns == ["SelfMasking"]
     assert len(starts) == 3  # the turned one, the same in context, the spline
     assert all(start.equal(starts[0]) for start in starts)
+
+
+def sharpening(holes, steepness=1.0):
+    """Fit self-masking; return what `sharpen` is asked, and its answer from softened lines."""
+    asked = []
+
+    def watched(*arguments):
+        asked.extend(arguments)
+        return arguments[1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(directions, "sharpen", watched)
+        NotMIWAEImputer("self-masking", **SETTINGS).fit(holes)
+    model, _, columns, values, mask, train, seed = asked
+    learned = directions.lines(model)
+    soft = learned * steepness / learned[0].abs().clamp_min(1e-6)
+    soft[:, 1:] = learned[:, 1:]
+    model = directions.started(model, soft)
+    return model, soft, columns, values, mask, train, seed
+
+
+def missing_gradually(slope, seed=0):
+    x, _ = one_factor(seed=seed)
+    uniform = np.random.default_rng(seed + 1).random(len(x))
+    return np.where((uniform < 1 / (1 + np.exp(-slope * x[:, 0])))[:, None] * [1, 0, 0], np.nan, x)
+
+
+def test_an_edge_that_was_learned_too_flat_is_sharpened():
+    _, holes = one_factor()
+    model, soft, columns, values, mask, *rest = sharpening(holes)
+    answer = directions.sharpen(model, soft, columns, values, mask, *rest)
+    assert columns == [0]
+    assert answer[0, 0] == directions.SHARP
+    last_seen = values[mask[:, 0] > 0, 0].max()
+    assert -answer[1, 0] / answer[0, 0] == pytest.approx(last_seen.item())
+    assert answer[:, 1:].equal(soft[:, 1:])
+    assert directions.lines(model).equal(soft)
+
+
+def test_an_edge_is_not_sharpened_where_values_go_missing_gradually():
+    model, soft, *rest = sharpening(missing_gradually(2.0))
+    assert directions.sharpen(model, soft, *rest).equal(soft)
+
+
+def test_what_is_turned_or_sharp_is_not_sharpened():
+    _, holes = one_factor()
+    model, soft, columns, values, mask, _, seed = sharpening(holes)
+    table = columns, values, mask, pytest.fail, seed
+    turned = directions.turned(soft, 0, values, mask)
+    assert directions.sharpen(model, turned, *table).equal(turned)
+    sharp = directions.sharpened(soft, 0, values, mask) * 1.1
+    model = directions.started(model, sharp)
+    assert directions.sharpen(model, sharp, *table).equal(sharp)
+
+
+def test_a_direction_that_is_told_is_sharpened_too():
+    x, holes = one_factor()
+    hidden = np.isnan(holes)
+    imputer = NotMIWAEImputer("self-masking-known", **SETTINGS).fit(holes)
+    assert imputer.model_.mechanism.slope[0] > 0.8 * directions.SHARP
+    assert np.sqrt(np.mean((imputer.transform(holes) - x)[hidden] ** 2)) < 0.6
 
 
 def grey(n_cells=4, n_channels=2):
@@ -270,3 +333,6 @@ def test_only_columns_that_pile_up_start_in_a_direction():
     assert started[0, 1] == directions.STEEPNESS
     assert started[:, [0, 2]].equal(as_it_was[:, [0, 2]])
     assert directions.away_from_piles(model, [2], values, mask) is model
+    for kind in ("self-masking-known", "at-random"):
+        model = waiting(kind, values, mask)
+        assert directions.away_from_piles(model, [1], values, mask) is model

@@ -26,7 +26,17 @@ Columns of which a crowd at one value is much of what is seen are not turned: wh
 their direction is about the crowd. But where they *pile up* at an end, as at zero, and any other
 value is rare beside that, the end is a limit of the column: had values beyond it gone missing, the
 pile would have gone first, or would be their end by chance. They start with missing values on the
-other side. The true values of missing cells have no part in any of this.
+other side.
+
+Where values are missing beyond a limit, the mechanism is steep there. What it learns from a_j = 0
+often stays flat: while values on this side of the limit are held possible, the model of the data
+makes them likely, and a slope of one or two goes well with that. So columns are *sharpened*, too.
+Short trainings of the learned model run side by side: one goes on as it is; in each of the others
+one column has its threshold where what is seen of it ends, and the slope ±`SHARP`. It starts so
+unless the data speak against it, by more than `AGAINST` standard errors: where values go missing
+gradually, they do.
+
+The true values of missing cells have no part in any of this.
 
 Of images, whose cells are many and whose units differ, a direction is tried only if it is told, and
 then against none. Between these, bounds differ by little where both explain the gaps: what is told
@@ -65,6 +75,12 @@ MOST = 4
 CERTAINTY = 0.5
 """Standard errors that it has to gain to be taken."""
 
+SHARP = 10.0
+"""Slope of a sharpened column per standard deviation."""
+
+AGAINST = -1.0
+"""Standard errors by which sharpening may fall behind, to be taken nevertheless."""
+
 PILE = 10
 """How many times more frequent than any other value the one is at which a column piles up."""
 
@@ -94,17 +110,26 @@ Train = Callable[[Sequence[LatentVariableModel]], object]
 
 
 def can_start(model: LatentVariableModel) -> bool:
-    """Whether its mechanism may start from lines: self-masking whose direction is not given."""
-    kind = model.mechanism
-    return isinstance(kind, SelfMasking) and not isinstance(kind, SelfMaskingKnown)
+    """Whether its mechanism may start from lines: self-masking."""
+    return isinstance(model.mechanism, SelfMasking)
+
+
+def straight(model: LatentVariableModel) -> bool:
+    """Whether its mechanism has a direction, one per column.
+
+    One with bends has not: values may go missing at both ends.
+    """
+    return can_start(model) and not isinstance(model.mechanism, BentMechanism)
+
+
+def told(model: LatentVariableModel) -> bool:
+    """Whether the direction of its mechanism is given."""
+    return isinstance(model.mechanism, SelfMaskingKnown)
 
 
 def undecided(model: LatentVariableModel) -> bool:
-    """Whether its mechanism has a direction, one per column, that is for the data to say.
-
-    One with bends has not: it may go missing at both ends.
-    """
-    return can_start(model) and not isinstance(model.mechanism, BentMechanism)
+    """Whether its mechanism has a direction that is for the data to say."""
+    return straight(model) and not told(model)
 
 
 def lines(model: LatentVariableModel) -> Tensor:
@@ -159,6 +184,40 @@ def turn(
     return result
 
 
+def sharpen(
+    model: LatentVariableModel,
+    start: Tensor,
+    columns: Sequence[int],
+    values: Tensor,
+    mask: Tensor,
+    train: Train,
+    seed: int,
+) -> Tensor:
+    """Return the lines ``(2, D)`` with those columns sharpened to which data do not object.
+
+    Parameters
+    ----------
+    model : LatentVariableModel
+        That has learned; it stays as it is.
+    start : Tensor
+        Lines ``(2, D)``. Columns that are turned in these are left so.
+    columns : sequence of int
+        Which to try.
+    values, mask, train, seed
+        See `turn`; `train` takes models alone.
+    """
+    learned = lines(model)
+    soft = (start == learned).all(0) & (learned[0].abs() < SHARP)
+    tried = [column for column in columns if soft[column]]
+    sharp = [sharpened(learned, column, values, mask) for column in tried]
+    result = start.clone()
+    gained = gains(model, [learned, *sharp], values, mask, train, seed) if tried else []
+    for column, line, gain in zip(tried, sharp, gained, strict=True):
+        if standard_errors(gain) > AGAINST:
+            result[:, column] = line[:, column]
+    return result
+
+
 def like_others(slopes: Tensor, z: Tensor) -> Tensor:
     """Return the log odds ``(C,)`` by which other columns speak for turning each of C.
 
@@ -210,15 +269,31 @@ def turned(learned: Tensor, column: int, values: Tensor, mask: Tensor) -> Tensor
     return result
 
 
-def at_edge(seen: Tensor, slope: float) -> Tensor:
-    """Return the line ``(2,)`` of this slope whose threshold is at an edge of what is seen."""
+def sharpened(learned: Tensor, column: int, values: Tensor, mask: Tensor) -> Tensor:
+    """Return the lines ``(2, D)`` with one column sharpened."""
+    result = learned.clone()
+    seen = values[mask[:, column] > 0, column]
+    result[:, column] = at_edge(seen, SHARP if learned[0, column] > 0 else -SHARP, edge=1.0)
+    return result
+
+
+def at_edge(seen: Tensor, slope: float, edge: float = EDGE) -> Tensor:
+    """Return the line ``(2,)`` of this slope whose threshold is at an edge of what is seen.
+
+    That is the quantile `edge` if it goes missing upwards.
+    """
     some = seen[:: 1 + len(seen) // MANY]
-    edge = some.quantile(EDGE if slope > 0 else 1 - EDGE)
-    return torch.stack([torch.full_like(edge, slope), -slope * edge])
+    threshold = some.quantile(edge if slope > 0 else 1 - edge)
+    return torch.stack([torch.full_like(threshold, slope), -slope * threshold])
 
 
 def away_from_piles(model: Model, columns: Sequence[int], values: Tensor, mask: Tensor) -> Model:
-    """Let those of these columns that pile up at an end start towards the other side."""
+    """Let those of these columns that pile up at an end start towards the other side.
+
+    If a direction is for the data to say.
+    """
+    if told(model) or not can_start(model):
+        return model
     start = lines(model)
     for column in columns:
         seen = values[mask[:, column] > 0, column]

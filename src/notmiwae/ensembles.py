@@ -3,8 +3,8 @@
 The mechanism *waits*: while the rest of a model learns as if values were missing at random, for
 one step in `WARM_UP`, it stays at its start, since what it would learn from a model that does not
 know yet what a missing value would be is seldom undone. Then everything learns. Then columns of the
-first model are tried the other way round (`notmiwae.directions`); if some are turned, it learns
-again. The other models start from the lines that it learned.
+first model are tried the other way round, and with a sharp edge (`notmiwae.directions`); if some
+are changed, it learns again. The other models start from the lines that it learned.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -37,7 +38,7 @@ class Trained(NamedTuple):
     models : list of LatentVariableModel
     histories : list of History
     start : Tensor or None
-        Lines ``(2, D)`` from which they started, if columns had to be turned.
+        Lines ``(2, D)`` with the columns turned that had to be, for other mechanisms to start from.
     """
 
     models: list[LatentVariableModel]
@@ -94,20 +95,26 @@ class Course:
         ----------
         members : sequence of int
         start : Tensor, optional
-            Lines ``(2, D)`` from which self-masking starts whose directions are not given; without
-            them it starts without a direction.
+            Lines ``(2, D)`` from which self-masking starts; without them it starts flat.
         """
-        waited = self._waited(members)
-        if start is not None and waited and directions.can_start(waited[0]):
-            waited = [directions.started(model, start) for model in waited]
-        return Trained(waited, self._fit(waited, members, self.side_by_side))
+        models = [_from(waited, start) for waited in self._waited(members)]
+        return Trained(models, self._fit(models, members, self.side_by_side))
 
-    def explore(self, member: int) -> Trained:
-        """Train the model of this number, and turn columns for which that pays."""
+    def explore(self, member: int, start: Tensor | None = None, settled: bool = False) -> Trained:
+        """Train the model of this number, and turn and sharpen columns for which that pays.
+
+        Parameters
+        ----------
+        member : int
+        start : Tensor, optional
+            See `train`.
+        settled : bool
+            Whether directions were looked at before, so that no column is turned.
+        """
         [waited] = self._waited([member])
-        model = copy.deepcopy(waited)
-        found = Trained([model], self._fit([model], [member]))
-        if not directions.undecided(model) or not len(self.turnable):
+        first = _from(waited, start)
+        found = Trained([first], self._fit([first], [member]))
+        if not directions.straight(first):
             return found
 
         def try_out(models: Sequence[LatentVariableModel], share: float) -> None:
@@ -115,14 +122,18 @@ class Course:
             same = [member] * len(models)
             self._fit(models, same, True, False, max_steps=steps, stage="directions")
 
-        learned = directions.lines(model)
-        start = directions.turn(
-            waited, learned, self.turnable, self.values, self.mask, try_out, self.seed
-        )
-        if start.equal(learned):
+        table = self.values, self.mask
+        learned = turned = directions.lines(first)
+        if not settled and directions.undecided(first) and self.turnable:
+            turned = directions.turn(waited, learned, self.turnable, *table, try_out, self.seed)
+        briefly = partial(try_out, share=directions.FIRST_LOOK)
+        columns = [*self.turnable, *self.crowded]
+        best = directions.sharpen(first, turned, columns, *table, briefly, self.seed)
+        if best.equal(learned):
             return found
-        again = [directions.started(waited, start)]
-        return Trained(again, self._fit(again, [member], stage="turned"), start)
+        again = directions.started(waited, best)
+        histories = self._fit([again], [member], stage="again")
+        return Trained([again], histories, None if turned.equal(learned) else turned)
 
     def go_on(self, models: Sequence[LatentVariableModel], members: Sequence[int]) -> list[History]:
         """Train these models in place once more, from where they are, all of their parameters."""
@@ -142,10 +153,7 @@ class Course:
         for model in models:
             model.mechanism.requires_grad_(True)
         table = self.crowded, self.values, self.mask
-        return [
-            directions.away_from_piles(model, *table) if directions.can_start(model) else model
-            for model in models
-        ]
+        return [directions.away_from_piles(model, *table) for model in models]
 
     def _fit(
         self,
@@ -195,3 +203,10 @@ class Course:
             checkpoint=file.replace(" ", "-") if resumable else None,
             **{"max_steps": self.max_steps, **self.settings, **options},
         )
+
+
+def _from(waited: LatentVariableModel, start: Tensor | None) -> LatentVariableModel:
+    """Return a copy whose mechanism starts from these lines, if there are any and it can."""
+    if start is None or not directions.can_start(waited):
+        return copy.deepcopy(waited)
+    return directions.started(waited, start)

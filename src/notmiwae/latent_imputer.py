@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from notmiwae import diagnostics, frames, imputation, resampling, statements, storage
 from notmiwae.assembly import build_model, choose_device, crowded
-from notmiwae.directions import lines, undecided
+from notmiwae.directions import lines, straight, undecided
 from notmiwae.ensembles import Course, Trained
 from notmiwae.mechanisms import MECHANISMS
 from notmiwae.model import LatentVariableModel
@@ -110,11 +110,10 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         first = self.candidates_ = dict[str, Trained]()
         start, settled = None, False
         for name, course in courses.items():
-            found = course.train([0], start) if settled else course.explore(0)
+            found = first[name] = course.explore(0, start, settled)
             # What was found of directions serves the mechanisms that come after.
             settled = settled or undecided(found.models[0])
             start = start if found.start is None else found.start
-            first[name] = found
         bounds = {name: found.histories[0].held_out_bound for name, found in first.items()}
         self.selection_ = select(bounds, n_columns=int((mask == 0).any(0).sum()))
         chosen = self.selection_.chosen
@@ -122,7 +121,7 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         names = [chosen] if self.bootstrap else self.selection_.averaged
         leader = first[chosen].models[0]
         others = courses[chosen].train(
-            range(1, 1 + self.n_models - len(names)), lines(leader) if undecided(leader) else start
+            range(1, 1 + self.n_models - len(names)), lines(leader) if straight(leader) else start
         )
         kept = {name: {0: first[name].models[0]} for name in names}
         # Bounds on rows of their own differ by these rows, too: there, all of the models count.

@@ -4,7 +4,7 @@ Columnwise mechanisms are integrated exactly, and all of them explain the mask, 
 bounds on held-out rows can be compared. Flexibility has to pay: a mechanism replaces a simpler one
 only if it gains its margin, in nats per row and column with missing values. Those that come near
 the chosen one are averaged with it, since bounds do not decide between them, and they err in
-different ways.
+different ways; but for those whose flexibility has to gain more than that to be chosen.
 
 Values go missing *at random* where other columns say what is missing. That other columns say
 something of it does not mean that the value itself says nothing, since they resemble it: so "at
@@ -76,7 +76,11 @@ class Selection:
     @property
     def averaged(self) -> list[str]:
         """Mechanisms that are averaged, the chosen one first."""
-        others = [name for name, bound in self.bounds.items() if self.keeps(bound)]
+        others = [
+            name
+            for name, bound in self.bounds.items()
+            if self.keeps(bound) and self.margins.get(name, 0) <= self.tolerance
+        ]
         return [self.chosen, *(name for name in others if name != self.chosen)]
 
     def __str__(self) -> str:

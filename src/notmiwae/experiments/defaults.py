@@ -124,9 +124,11 @@ class DefaultsResults(Results):
 
     def table(self) -> str:
         """Return the summary as a table for a terminal."""
-        lines: list[Sequence[str]] = [("", *DELETIONS)]
-        for method, means in self.geometric_means().items():
-            cells = (f"{means[name]:.3f}" if name in means else "–" for name in DELETIONS)
+        rows = self.geometric_means()
+        deletions = [name for name in DELETIONS if any(name in means for means in rows.values())]
+        lines: list[Sequence[str]] = [("", *deletions)]
+        for method, means in rows.items():
+            cells = (f"{means[name]:.3f}" if name in means else "–" for name in deletions)
             lines.append((method, *cells))
         return "\n".join([self.title, "", *align(lines)])
 

@@ -82,6 +82,11 @@ def middle(own: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> np.
     return np.abs(own) < np.quantile(np.abs(own), 0.3, axis=0)
 
 
+def gradually(own: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """High values more often than low ones: by a logistic function of slope 2."""
+    return own + rng.logistic(scale=1 / 2, size=own.shape) > 0
+
+
 def at_random(own: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """By a logistic function, of slope 1.5, of a random mixture of the complete columns."""
     score = scale(others @ rng.normal(size=(others.shape[1], own.shape[1])))
@@ -93,6 +98,7 @@ DELETIONS: dict[str, Deletion] = {
     "either side of the mean": either_side,
     "extremes": extremes,
     "middle": middle,
+    "gradually": gradually,
     "at random": at_random,
 }
 
