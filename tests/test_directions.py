@@ -8,6 +8,11 @@ from notmiwae.ensembles import Course
 SETTINGS = {"max_steps": 250, "n_models": 1, "n_latent": 1, "hidden": (8,), "random_state": 0}
 
 
+def leave_edges(monkeypatch):
+    for name in ("sharpen", "sharpen_all"):
+        monkeypatch.setattr(directions, name, lambda model, start, *_: start)
+
+
 def one_factor(n_rows=500, seed=0):
     """Three columns that one factor moves; above its mean the first is missing."""
     rng = np.random.default_rng(seed)
@@ -165,7 +170,7 @@ def test_further_models_start_from_the_lines_that_the_first_has_learned(monkeypa
     starts = []
     started = directions.started
     monkeypatch.setattr(directions, "turn", lambda waited, learned, *_: learned)
-    monkeypatch.setattr(directions, "sharpen", lambda model, start, *_: start)
+    leave_edges(monkeypatch)
     monkeypatch.setattr(
         directions, "started", lambda model, line: starts.append(line) or started(model, line)
     )
@@ -195,7 +200,7 @@ def test_only_one_mechanism_is_explored_and_what_it_found_serves_the_others(monk
         return learned + 1
 
     monkeypatch.setattr(directions, "turn", once)
-    monkeypatch.setattr(directions, "sharpen", lambda model, start, *_: start)
+    leave_edges(monkeypatch)
     monkeypatch.setattr(
         directions, "started", lambda model, line: starts.append(line) or started(model, line)
     )
@@ -257,6 +262,30 @@ def test_what_is_turned_or_sharp_is_not_sharpened():
     sharp = directions.sharpened(soft, 0, values, mask) * 1.1
     model = directions.started(model, sharp)
     assert directions.sharpen(model, sharp, *table).equal(sharp)
+
+
+@pytest.mark.parametrize(("z", "is_taken"), [(3.0, True), (-0.9, True), (-1.1, False)])
+def test_all_columns_are_sharpened_at_once_unless_data_object(monkeypatch, z, is_taken):
+    values = torch.linspace(-1, 1, 50).unsqueeze(-1).expand(50, 4)
+    start = torch.tensor([[2.0, -2.0, -20.0, 0.0], [0.0, 0.0, 0.0, 0.5]])
+    noise = torch.randn(50)
+    noise = (noise - noise.mean()) / noise.std()
+    tried = []
+
+    def gains(waited, tries, *_):
+        tried.append(tries)
+        return [z / 50**0.5 + noise]
+
+    monkeypatch.setattr(directions, "gains", gains)
+    table = values, torch.ones_like(values), pytest.fail, 0
+    answer = directions.sharpen_all(None, start, [0, 1, 2], *table)
+    [[first, sharp]] = tried
+    assert first.equal(start)
+    assert answer.equal(sharp if is_taken else start)
+    assert sharp[0].tolist() == [10, -10, -20, 0]
+    assert (-sharp[1, :2] / sharp[0, :2]).tolist() == [1, -1]
+    assert directions.sharpen_all(None, sharp, [0, 1, 2], *table).equal(sharp)
+    assert len(tried) == 1
 
 
 def test_a_direction_that_is_told_is_sharpened_too():

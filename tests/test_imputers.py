@@ -873,7 +873,8 @@ def test_models_start_apart_and_wait_for_a_fifth_of_the_steps_and_learn_on(monke
         return [History([1], [0.0], [0.0], 1)]
 
     monkeypatch.setattr("notmiwae.ensembles.fit_together", fake_fit)
-    monkeypatch.setattr("notmiwae.directions.sharpen", lambda model, start, *_: start)
+    for name in ("sharpen", "sharpen_all"):
+        monkeypatch.setattr(f"notmiwae.directions.{name}", lambda model, start, *_: start)
     imputer("self-masking-known", n_models=2, max_steps=50).fit(table())
     each = [(10, False), (50, True)]
     assert [call[:2] for call in calls] == [*each, *each, (50, True), (50, True)]

@@ -34,7 +34,8 @@ makes them likely, and a slope of one or two goes well with that. So columns are
 Short trainings of the learned model run side by side: one goes on as it is; in each of the others
 one column has its threshold where what is seen of it ends, and the slope ±`SHARP`. It starts so
 unless the data speak against it, by more than `AGAINST` standard errors: where values go missing
-gradually, they do.
+gradually, they do. Where several columns are still flat, each may need the others to be sharp: so
+all are tried at once, too.
 
 The true values of missing cells have no part in any of this.
 
@@ -216,6 +217,38 @@ def sharpen(
         if standard_errors(gain) > AGAINST:
             result[:, column] = line[:, column]
     return result
+
+
+def sharpen_all(
+    waited: LatentVariableModel,
+    start: Tensor,
+    columns: Sequence[int],
+    values: Tensor,
+    mask: Tensor,
+    train: Train,
+    seed: int,
+) -> Tensor:
+    """Return the lines ``(2, D)`` with all columns sharp, or else `start` if data object to that.
+
+    Parameters
+    ----------
+    waited, values, mask, seed
+        See `turn`.
+    start : Tensor
+        Lines ``(2, D)``.
+    columns : sequence of int
+        Which to sharpen.
+    train : callable
+        See `sharpen`.
+    """
+    sharp = start
+    for column in columns:
+        if start[0, column].abs() < SHARP:
+            sharp = sharpened(sharp, column, values, mask)
+    if sharp.equal(start):
+        return start
+    [gain] = gains(waited, [start, sharp], values, mask, train, seed)
+    return sharp if standard_errors(gain) > AGAINST else start
 
 
 def like_others(slopes: Tensor, z: Tensor) -> Tensor:

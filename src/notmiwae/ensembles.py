@@ -129,6 +129,8 @@ class Course:
         briefly = partial(try_out, share=directions.FIRST_LOOK)
         columns = [*self.turnable, *self.crowded]
         best = directions.sharpen(first, turned, columns, *table, briefly, self.seed)
+        longer = partial(try_out, share=1.0)
+        best = directions.sharpen_all(waited, best, self.turnable, *table, longer, self.seed)
         if best.equal(learned):
             return found
         again = directions.started(waited, best)
