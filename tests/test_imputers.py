@@ -914,7 +914,7 @@ def test_models_that_took_a_wrong_turn_are_left_out(monkeypatch):
 
 
 def test_what_was_compared_can_be_looked_at_alone(tmp_path):
-    fitted = imputer("auto", max_steps=30).fit(table())
+    fitted = imputer("auto", max_steps=30, n_models=2).fit(table())
     for name, bound in fitted.selection_.bounds.items():
         alone = fitted.under(name)
         assert alone.mechanisms_ == [name]
