@@ -166,7 +166,8 @@ def test_a_crowded_column_is_not_tried(monkeypatch):
     NotMIWAEImputer("self-masking", **{**SETTINGS, "max_steps": 10}).fit(holes)
 
 
-def test_further_models_start_from_the_lines_that_the_first_has_learned(monkeypatch):
+@pytest.mark.parametrize("mechanism", ["self-masking", "self-masking-known"])
+def test_further_models_start_from_the_lines_that_the_first_has_learned(mechanism, monkeypatch):
     starts = []
     started = directions.started
     monkeypatch.setattr(directions, "turn", lambda waited, learned, *_: learned)
@@ -184,7 +185,7 @@ def test_further_models_start_from_the_lines_that_the_first_has_learned(monkeypa
 
     monkeypatch.setattr(Course, "explore", explored)
     settings = {**SETTINGS, "max_steps": 20, "n_models": 3}
-    NotMIWAEImputer("self-masking", **settings).fit(one_factor()[1])
+    NotMIWAEImputer(mechanism, **settings).fit(one_factor()[1])
     [learned] = found
     first, second = starts
     assert first.equal(second)
@@ -211,8 +212,32 @@ def test_only_one_mechanism_is_explored_and_what_it_found_serves_the_others(monk
     assert all(start.equal(starts[0]) for start in starts)
 
 
-def sharpening(holes, steepness=1.0):
-    """Fit self-masking; return what `sharpen` is asked, and its answer from softened lines."""
+def test_each_mechanism_asks_for_itself_whether_its_edges_are_sharp(monkeypatch):
+    """What one sharpens is not handed on: with other columns heard, an edge may be gone."""
+    asked, starts = [], []
+    started = directions.started
+
+    def sharpen(model, start, *_):
+        asked.append(model.mechanism.context is not None)
+        return start + 7
+
+    leave_edges(monkeypatch)
+    monkeypatch.setattr(directions, "turn", lambda waited, learned, *_: learned + 1)
+    monkeypatch.setattr(directions, "sharpen", sharpen)
+    monkeypatch.setattr(
+        directions, "started", lambda model, line: starts.append(line) or started(model, line)
+    )
+    settings = {**SETTINGS, "max_steps": 10, "n_models": 1}
+    NotMIWAEImputer("auto", **settings).fit(one_factor()[1])
+    assert asked == [False, True]
+    sharp, in_context, sharp_in_context, spline = starts
+    assert in_context.equal(spline)
+    torch.testing.assert_close(sharp, in_context + 7)
+    assert not sharp_in_context.equal(sharp)
+
+
+def sharpening(holes):
+    """Fit self-masking; return what `sharpen` is asked, of a model whose first line is flat."""
     asked = []
 
     def watched(*arguments):
@@ -224,8 +249,8 @@ def sharpening(holes, steepness=1.0):
         NotMIWAEImputer("self-masking", **SETTINGS).fit(holes)
     model, _, columns, values, mask, train, seed = asked
     learned = directions.lines(model)
-    soft = learned * steepness / learned[0].abs().clamp_min(1e-6)
-    soft[:, 1:] = learned[:, 1:]
+    soft = learned.clone()
+    soft[:, 0] /= learned[0, 0].abs()
     model = directions.started(model, soft)
     return model, soft, columns, values, mask, train, seed
 

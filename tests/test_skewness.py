@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.distributions import Normal
 
-from notmiwae import NotMIWAEImputer
+from notmiwae import NotMIWAEImputer, directions
 from notmiwae.encoders import ZeroFill
 from notmiwae.ensembles import Course
 from notmiwae.integration import Skewed, skewed, straightened
@@ -114,13 +114,16 @@ def long_tailed(n_rows=1000):
 
 @pytest.fixture(scope="module")
 def fits():
-    """Imputers of such a table, that may skew columns and that may not."""
+    """Imputers of such a table, that may skew columns and that may not; edges are left flat."""
     _, holes = long_tailed()
     settings = {"max_steps": 600, "n_models": 1, "random_state": 0}
-    return {
-        skew: NotMIWAEImputer("self-masking-known", skew=skew, **settings).fit(holes)
-        for skew in (True, False)
-    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("sharpen", "sharpen_all"):
+            patch.setattr(directions, name, lambda model, start, *_: start)
+        return {
+            skew: NotMIWAEImputer("self-masking-known", skew=skew, **settings).fit(holes)
+            for skew in (True, False)
+        }
 
 
 def test_a_long_tail_is_learned_from_the_other_half(fits):
@@ -131,7 +134,7 @@ def test_a_long_tail_is_learned_from_the_other_half(fits):
         for skew, imputer in fits.items()
     }
     assert fits[True].model_.skew()[0] > 0.1
-    assert errors[True] < 0.99 * errors[False]
+    assert errors[True] < 0.95 * errors[False]
     assert fits[True].score(holes) > fits[False].score(holes)
 
 

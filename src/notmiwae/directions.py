@@ -1,4 +1,4 @@
-"""In which direction a column goes missing: every column is tried the other way round.
+"""In which direction a column goes missing, and how sharply: every column is tried otherwise.
 
 The score of self-masking, η_j = a_j x_j + c_j, is learned from a_j = 0. Where data say little at
 that point, or where other columns misled the model of the data, a_j stays near zero or takes the
