@@ -62,7 +62,8 @@ def test_images_of_any_number_of_channels_train(settings, precision, channels):
     model = imputer(precision=precision, **settings)
     assert_imputed(model.fit_transform(x), x)
     assert next(model.model_.parameters()).dtype == torch.float32
-    assert model.model_(*model._to_model(x), 2).log_weights.dtype == torch.float32
+    rows = (part.to(model.device_) for part in model._to_model(x))
+    assert model.model_(*rows, 2).log_weights.dtype == torch.float32
 
 
 def test_wide_images_train():

@@ -1,3 +1,4 @@
+import copy
 import functools
 from itertools import product
 
@@ -93,6 +94,19 @@ def test_every_pair_trains_on_a_small_table_or_says_what_would(mechanism, observ
     assert np.isfinite(model.predict_interval(x)).all() == (observation != "categorical")
     assert np.isfinite(model.score(x))
     assert np.isfinite(model.history_.bound).all()
+    assert_moves(model.model_, x.shape[1])
+
+
+def assert_moves(model, n_features):
+    """On a device without values, as on a GPU, only scalars of another device may take part."""
+    x, mask = torch.zeros(2, 5, n_features, device="meta")
+    try:
+        found = copy.deepcopy(model).to("meta")(x, mask, 3)
+    except (NotImplementedError, RuntimeError) as error:
+        # What depends on values cannot run there, such as picking cells and gamma variates.
+        assert "nonzero" in str(error) or "item()" in str(error), error
+    else:
+        assert found.log_weights.device == x.device
 
 
 @pytest.mark.parametrize(("encoder", "decoder"), [*product(ENCODERS, DECODERS)])
@@ -958,4 +972,4 @@ def test_a_crowd_at_one_value_is_no_spike(scale):
     model = imputer(scale=scale, scale_floor=0.02).fit(x).model_
     floor = model.observation.scale_floor
     assert floor.tolist() == pytest.approx([0.02, 0.02, 40 / 60])
-    assert (model.observation(torch.randn(50, 2)).scale > floor).all()
+    assert (model.observation(torch.randn(50, 2, device=model.device)).scale > floor).all()

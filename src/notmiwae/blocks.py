@@ -59,7 +59,9 @@ class Layout(nn.Module):
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """Put the columns of all blocks in their order ``(..., D)``."""
         shape = np.broadcast_shapes(*(part.shape[:-1] for part in parts))
-        together = torch.cat([part.expand(*shape, part.shape[-1]) for part in parts], -1)
+        # A part that is a constant may not know of the device.
+        here = [part.to(self.order.device) for part in parts]
+        together = torch.cat([part.expand(*shape, part.shape[-1]) for part in here], -1)
         return together.index_select(-1, self.order)
 
 

@@ -362,7 +362,7 @@ def start_of_images(
         return None
     told, flat = beyond_edges(waited, values, mask, n_channels), lines(waited)
     [gain] = gains(waited, [told, flat], values, mask, train, seed, n_samples=N_IMAGE_SAMPLES)
-    against = standard_errors(gain - DOUBT * (1 - mask).sum(-1))
+    against = standard_errors(gain - DOUBT * (1 - mask).sum(-1).to(gain))
     return flat if against > CERTAIN_OF_IMAGES else told
 
 
