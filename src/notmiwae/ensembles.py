@@ -126,11 +126,11 @@ class Course:
         learned = turned = directions.lines(first)
         if not settled and directions.undecided(first) and self.turnable:
             turned = directions.turn(waited, learned, self.turnable, *table, try_out, self.seed)
+        longer = partial(try_out, share=1.0)
+        best = directions.sharpen_all(waited, turned, self.turnable, *table, longer, self.seed)
         briefly = partial(try_out, share=directions.FIRST_LOOK)
         columns = [*self.turnable, *self.crowded]
-        best = directions.sharpen(first, turned, columns, *table, briefly, self.seed)
-        longer = partial(try_out, share=1.0)
-        best = directions.sharpen_all(waited, best, self.turnable, *table, longer, self.seed)
+        best = directions.sharpen(first, best, columns, *table, briefly, self.seed)
         if best.equal(learned):
             return found
         again = directions.started(waited, best)
