@@ -104,7 +104,8 @@ def assert_moves(model, n_features):
         found = copy.deepcopy(model).to("meta")(x, mask, 3)
     except (NotImplementedError, RuntimeError) as error:
         # What depends on values cannot run there, such as picking cells and gamma variates.
-        assert "nonzero" in str(error) or "item()" in str(error), error
+        if "nonzero" not in str(error) and "item()" not in str(error):
+            raise
     else:
         assert found.log_weights.device == x.device
 

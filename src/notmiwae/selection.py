@@ -2,9 +2,10 @@
 
 Columnwise mechanisms are integrated exactly, and all of them explain the mask, so that their
 bounds on held-out rows can be compared. Flexibility has to pay: a mechanism replaces a simpler one
-only if it gains its margin, in nats per row and column with missing values. Those that come near
-the chosen one are averaged with it, since bounds do not decide between them, and they err in
-different ways; but for those whose flexibility has to gain more than that to be chosen.
+only if it gains its margin, in nats per row and column with missing values. What bends are worth is
+seen against the same mechanism without them; against others, one with bends need only be better.
+Those that come near the chosen one are averaged with it, since bounds do not decide between them,
+and they err in different ways; but none with bends and one without, of which one is quite wrong.
 
 Values go missing *at random* where other columns say what is missing. That other columns say
 something of it does not mean that the value itself says nothing, since they resemble it: so "at
@@ -38,9 +39,12 @@ CANDIDATES = {
 MARGINS = {
     "self-masking": 0.01,
     "self-masking, in context": 0.01,
-    "self-masking-spline": 0.04,
+    "self-masking-spline": 0.08,
 }
-"""What each has to gain over what was chosen before it."""
+"""What each has to gain over what was chosen before it, or over what it bends."""
+
+BENDS = {"self-masking-spline": "self-masking"}
+"""What mechanisms with bends are without them."""
 
 TOLERANCE = 0.03
 """Models that miss more nats per row and column, against the chosen mechanism, are left out."""
@@ -56,7 +60,8 @@ class Selection:
         Mean bound per held-out row of each mechanism, in nats, in the order in which they are
         considered; that of its first model, before it learns on.
     margins : dict
-        Gain per row that a mechanism needs to replace what was chosen before it.
+        Gain per row that a mechanism needs to replace what was chosen before it; one with bends,
+        over the same without.
     tolerance : float
         Loss per row against the chosen mechanism by which a model is left out of the average.
     chosen : str
@@ -76,12 +81,13 @@ class Selection:
     @property
     def averaged(self) -> list[str]:
         """Mechanisms that are averaged, the chosen one first."""
-        others = [
+        bent = self.chosen in BENDS
+        near = [
             name
             for name, bound in self.bounds.items()
-            if self.keeps(bound) and self.margins.get(name, 0) <= self.tolerance
+            if self.keeps(bound) and (name in BENDS) == bent
         ]
-        return [self.chosen, *(name for name in others if name != self.chosen)]
+        return sorted(near, key=lambda name: name != self.chosen)
 
     def __str__(self) -> str:
         if len(self.bounds) == 1:
@@ -91,7 +97,10 @@ class Selection:
             for name, bound in self.bounds.items()
             if name != self.chosen
         )
-        needs = ", ".join(f"{name} {margin:.2f}" for name, margin in self.margins.items())
+        needs = ", ".join(
+            f"{name} {margin:.2f}" + (f" over {BENDS[name]}" if name in BENDS else "")
+            for name, margin in self.margins.items()
+        )
         averaged = f", averaged with {', '.join(self.averaged[1:])}" if self.averaged[1:] else ""
         return (
             f"{self.chosen}{averaged}; held-out nats per row of the others against it: {gains}; "
@@ -114,13 +123,14 @@ def select(
     n_columns : int
         Columns with missing values.
     margins : mapping
-        Nats per row and column that each but the first has to gain.
+        Nats per row and column that each but the first has to gain, see `MARGINS`.
     tolerance : float
         Nats per row and column that one may miss against the chosen one, to be averaged with it.
     """
     needed = {name: margins[name] * n_columns for name in list(bounds)[1:]}
     chosen = next(iter(bounds))
     for name, margin in needed.items():
-        if bounds[name] > bounds[chosen] + margin:
+        straight = BENDS.get(name, chosen)
+        if bounds[name] > max(bounds[chosen], bounds[straight] + margin):
             chosen = name
     return Selection(dict(bounds), needed, tolerance * n_columns, chosen)

@@ -147,6 +147,7 @@ PRESETS = {
             )
         },
     ),
+    "survey": Preset(n_seeds=1, datasets=DATASETS, methods={TRANSDUCTIVE: METHODS}),
     "full": Preset(
         n_seeds=5,
         datasets=DATASETS,
@@ -208,9 +209,9 @@ def run(
 
     Parameters
     ----------
-    preset : {'quick', 'short', 'full'}
-        One seed and a few methods on two data sets; as published, five seeds, of a few methods; or
-        of everything.
+    preset : {'quick', 'short', 'survey', 'full'}
+        One seed and a few methods on two data sets; as published, five seeds of a few methods; as
+        published, one seed of all; or five seeds of all, on rows that were fitted and others.
     output : path
         Folder to write to.
     seed : int
