@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from notmiwae import NotMIWAEImputer, directions
+from notmiwae.directions import Trials
 from notmiwae.ensembles import Course
 
 SETTINGS = {"max_steps": 250, "n_models": 1, "n_latent": 1, "hidden": (8,), "random_state": 0}
@@ -11,6 +14,11 @@ SETTINGS = {"max_steps": 250, "n_models": 1, "n_latent": 1, "hidden": (8,), "ran
 def leave_edges(monkeypatch):
     for name in ("sharpen", "sharpen_all"):
         monkeypatch.setattr(directions, name, lambda model, start, *_: start)
+
+
+def untrained(values, mask=None):
+    """Trials of a table in which nothing is to be trained."""
+    return Trials(values, torch.ones_like(values) if mask is None else mask, pytest.fail, seed=0)
 
 
 def one_factor(n_rows=500, seed=0):
@@ -28,8 +36,8 @@ def settled(monkeypatch):
     asked = []
     turn = directions.turn
 
-    def watched(waited, learned, *rest):
-        asked.append((waited, learned, *rest, turn(waited, learned, *rest)))
+    def watched(*arguments):
+        asked.append((*arguments, turn(*arguments)))
         return asked[-1][-1]
 
     monkeypatch.setattr(directions, "turn", watched)
@@ -44,29 +52,29 @@ def test_a_right_direction_is_left_alone(settled):
 
 
 def test_a_wrong_direction_is_turned_and_no_other_column_changes(settled):
-    _, [(waited, learned, columns, *rest, _)] = settled
-    wrong = directions.turned(learned, 0, *rest[:2])
+    _, [(waited, learned, columns, trials, _)] = settled
+    wrong = directions.turned(learned, 0, trials.seen(0))
     assert wrong[0, 0] < 0
-    answer = directions.turn(waited, wrong, columns, *rest)
+    answer = directions.turn(waited, wrong, columns, trials)
     assert answer[0, 0] == directions.STEEPNESS
     assert answer[:, 1:].equal(wrong[:, 1:])
 
 
 def test_a_turn_that_is_hopeless_at_a_first_look_is_not_tried_for_longer(settled):
-    _, [(waited, learned, columns, values, mask, train, seed, _)] = settled
+    _, [(waited, learned, columns, trials, _)] = settled
     shares = []
 
     def watched(models, share):
         shares.append(share)
-        train(models, share)
+        trials.train(models, share)
 
     def tried(lines):
         shares.clear()
-        directions.turn(waited, lines, columns, values, mask, watched, seed)
+        directions.turn(waited, lines, columns, replace(trials, train=watched))
         return list(shares)
 
     assert tried(learned) == [directions.FIRST_LOOK]
-    wrong = directions.turned(learned, 0, values, mask)
+    wrong = directions.turned(learned, 0, trials.seen(0))
     assert tried(wrong) == [directions.FIRST_LOOK, 1.0]
 
 
@@ -76,16 +84,15 @@ def test_only_the_most_promising_turns_are_looked_at_again(monkeypatch):
     values = torch.randn(200, n)
     looks = []
 
-    def gains(waited, tries, *_, **__):
+    def gains(trials, waited, tries, share):
         looks.append([lines[0].nonzero().flatten().tolist() for lines in tries[1:]])
         noise = torch.randn(200)
         noise = (noise - noise.mean()) / noise.std()
         every = torch.linspace(0, 0.3, n)
         return [every[columns[0]] + noise for columns in looks[-1]]
 
-    monkeypatch.setattr(directions, "gains", gains)
-    flat = torch.zeros(2, n)
-    turned = directions.turn(None, flat, range(n), values, torch.ones_like(values), pytest.fail, 0)
+    monkeypatch.setattr(Trials, "gains", gains)
+    turned = directions.turn(None, torch.zeros(2, n), range(n), untrained(values))
     first, second = looks
     assert len(first) == n
     assert sorted(second) == [[column] for column in range(3, n)]
@@ -112,10 +119,9 @@ def test_columns_tell_one_another_their_direction(z, expected):
 
 
 def test_a_turned_column_goes_missing_beyond_the_edge_of_what_is_seen():
-    values = torch.linspace(-1, 1, 101).unsqueeze(-1)
-    mask = torch.ones_like(values)
+    seen = torch.linspace(-1, 1, 101)
     for slope in (-1.0, 1.0):
-        line = directions.turned(torch.tensor([[slope], [0.0]]), 0, values, mask)
+        line = directions.turned(torch.tensor([[slope], [0.0]]), 0, seen)
         threshold = -line[1, 0] / line[0, 0]
         assert line[0, 0] * slope < 0
         assert threshold == pytest.approx(-slope * 0.8, abs=0.02)
@@ -247,12 +253,12 @@ def sharpening(holes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(directions, "sharpen", watched)
         NotMIWAEImputer("self-masking", **SETTINGS).fit(holes)
-    model, _, columns, values, mask, train, seed = asked
+    model, _, columns, trials = asked
     learned = directions.lines(model)
     soft = learned.clone()
     soft[:, 0] /= learned[0, 0].abs()
     model = directions.started(model, soft)
-    return model, soft, columns, values, mask, train, seed
+    return model, soft, columns, trials
 
 
 def missing_gradually(slope, seed=0):
@@ -263,12 +269,11 @@ def missing_gradually(slope, seed=0):
 
 def test_an_edge_that_was_learned_too_flat_is_sharpened():
     _, holes = one_factor()
-    model, soft, columns, values, mask, *rest = sharpening(holes)
-    answer = directions.sharpen(model, soft, columns, values, mask, *rest)
+    model, soft, columns, trials = sharpening(holes)
+    answer = directions.sharpen(model, soft, columns, trials)
     assert columns == [0]
     assert answer[0, 0] == directions.SHARP
-    last_seen = values[mask[:, 0] > 0, 0].max()
-    assert -answer[1, 0] / answer[0, 0] == pytest.approx(last_seen.item())
+    assert -answer[1, 0] / answer[0, 0] == pytest.approx(trials.seen(0).max().item())
     assert answer[:, 1:].equal(soft[:, 1:])
     assert directions.lines(model).equal(soft)
 
@@ -280,13 +285,13 @@ def test_an_edge_is_not_sharpened_where_values_go_missing_gradually():
 
 def test_what_is_turned_or_sharp_is_not_sharpened():
     _, holes = one_factor()
-    model, soft, columns, values, mask, _, seed = sharpening(holes)
-    table = columns, values, mask, pytest.fail, seed
-    turned = directions.turned(soft, 0, values, mask)
-    assert directions.sharpen(model, turned, *table).equal(turned)
-    sharp = directions.sharpened(soft, 0, values, mask) * 1.1
+    model, soft, columns, trials = sharpening(holes)
+    rest = columns, replace(trials, train=pytest.fail)
+    turned = directions.turned(soft, 0, trials.seen(0))
+    assert directions.sharpen(model, turned, *rest).equal(turned)
+    sharp = directions.sharpened(soft, 0, trials.seen(0)) * 1.1
     model = directions.started(model, sharp)
-    assert directions.sharpen(model, sharp, *table).equal(sharp)
+    assert directions.sharpen(model, sharp, *rest).equal(sharp)
 
 
 @pytest.mark.parametrize(("z", "is_taken"), [(3.0, True), (-0.9, True), (-1.1, False)])
@@ -297,19 +302,19 @@ def test_all_columns_are_sharpened_at_once_unless_data_object(monkeypatch, z, is
     noise = (noise - noise.mean()) / noise.std()
     tried = []
 
-    def gains(waited, tries, *_):
+    def gains(trials, waited, tries):
         tried.append(tries)
         return [z / 50**0.5 + noise]
 
-    monkeypatch.setattr(directions, "gains", gains)
-    table = values, torch.ones_like(values), pytest.fail, 0
-    answer = directions.sharpen_all(None, start, [0, 1, 2], *table)
+    monkeypatch.setattr(Trials, "gains", gains)
+    trials = untrained(values)
+    answer = directions.sharpen_all(None, start, [0, 1, 2], trials)
     [[first, sharp]] = tried
     assert first.equal(start)
     assert answer.equal(sharp if is_taken else start)
     assert sharp[0].tolist() == [10, -10, -20, 0]
     assert (-sharp[1, :2] / sharp[0, :2]).tolist() == [1, -1]
-    assert directions.sharpen_all(None, sharp, [0, 1, 2], *table).equal(sharp)
+    assert directions.sharpen_all(None, sharp, [0, 1, 2], trials).equal(sharp)
     assert len(tried) == 1
 
 
@@ -352,15 +357,15 @@ def test_what_images_are_told_is_given_up_for_clear_gains_only(monkeypatch, agai
     values, mask = grey()
     model = waiting("self-masking-known", values, mask)
     gain = against * directions.DOUBT * (1 - mask).sum(-1)
-    monkeypatch.setattr(directions, "gains", lambda *_, **__: [gain])
-    start = directions.start_of_images(model, values, mask, 2, lambda models: None, 0)
+    monkeypatch.setattr(Trials, "gains", lambda *_: [gain])
+    start = directions.start_of_images(model, 2, untrained(values, mask))
     assert start.equal(directions.lines(model)) == given_up
 
 
 def test_images_of_which_no_direction_is_told_start_as_they_are():
     values, mask = grey()
     model = waiting("self-masking", values, mask)
-    assert directions.start_of_images(model, values, mask, 2, pytest.fail, 0) is None
+    assert directions.start_of_images(model, 2, untrained(values, mask)) is None
 
 
 @pytest.mark.parametrize("end", [-1, 1])

@@ -35,7 +35,7 @@ Short trainings of the learned model run side by side: one goes on as it is; in 
 one column has its threshold where what is seen of it ends, and the slope ±`SHARP`. It starts so
 unless the data speak against it, by more than `AGAINST` standard errors: where values go missing
 gradually, they do. Where several columns are still flat, each may need the others to be sharp: so
-all are tried at once, too.
+all are tried at once first, from the state in which the mechanism began to learn.
 
 The true values of missing cells have no part in any of this.
 
@@ -48,7 +48,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -106,8 +106,55 @@ MANY = 2**23
 
 Model = TypeVar("Model", bound=LatentVariableModel)
 
-Train = Callable[[Sequence[LatentVariableModel]], object]
-"""Trains models in place, side by side."""
+
+@dataclass(frozen=True)
+class Trials:
+    """Short trainings by which starts of a mechanism are compared.
+
+    Attributes
+    ----------
+    values, mask : Tensor
+        All rows ``(N, D)``.
+    train : callable
+        ``(models, share)``: this share of a short training, of models in place, side by side.
+    seed : int
+        Of the noise with which bounds are compared.
+    n_samples : int
+        Importance samples by which they are.
+    """
+
+    values: Tensor
+    mask: Tensor
+    train: Callable[[Sequence[LatentVariableModel], float], object]
+    seed: int
+    n_samples: int = N_SAMPLES
+
+    def gains(
+        self, waited: LatentVariableModel, starts: Sequence[Tensor], share: float = 1.0
+    ) -> list[Tensor]:
+        """Return the gain in bound of each start but the first over it, by row ``(N,)``.
+
+        Parameters
+        ----------
+        waited : LatentVariableModel
+            That starts so; it stays as it is.
+        starts : sequence of Tensor
+            Lines ``(2, D)``.
+        share : float
+            Of a short training.
+        """
+        models = [started(waited, start) for start in starts]
+        self.train(models, share)
+        first, *others = map(self._bounds, models)
+        return [bounds - first for bounds in others]
+
+    def _bounds(self, model: LatentVariableModel) -> Tensor:
+        found = diagnose([model], self.values, self.mask, n_samples=self.n_samples, seed=self.seed)
+        return found.log_likelihood
+
+    def seen(self, column: int) -> Tensor:
+        """Return what is observed of a column."""
+        return self.values[self.mask[:, column] > 0, column]
 
 
 def can_start(model: LatentVariableModel) -> bool:
@@ -141,13 +188,7 @@ def lines(model: LatentVariableModel) -> Tensor:
 
 
 def turn(
-    waited: LatentVariableModel,
-    learned: Tensor,
-    columns: Sequence[int],
-    values: Tensor,
-    mask: Tensor,
-    train: Callable[..., object],
-    seed: int,
+    waited: LatentVariableModel, learned: Tensor, columns: Sequence[int], trials: Trials
 ) -> Tensor:
     """Return the lines ``(2, D)`` with those columns turned for which that pays.
 
@@ -159,19 +200,13 @@ def turn(
         The lines that it learned ``(2, D)``.
     columns : sequence of int
         Which to try.
-    values, mask : Tensor
-        All rows ``(N, D)``.
-    train : callable
-        ``(models, share)``: this share of a short training, of models in place, side by side.
-    seed : int
-        Of the noise with which bounds are compared.
+    trials : Trials
     """
-    starts = [turned(learned, column, values, mask) for column in columns]
+    starts = [turned(learned, column, trials.seen(column)) for column in columns]
 
     def compare(which: Sequence[int], share: float) -> Tensor:
         tries = [learned, *(starts[index] for index in which)]
-        gained = gains(waited, tries, values, mask, partial(train, share=share), seed)
-        return torch.tensor([standard_errors(gain) for gain in gained])
+        return torch.tensor([*map(standard_errors, trials.gains(waited, tries, share))])
 
     first = compare(range(len(columns)), FIRST_LOOK)
     odds = like_others(learned[0, columns].cpu(), first)
@@ -185,14 +220,33 @@ def turn(
     return result
 
 
+def sharpen_all(
+    waited: LatentVariableModel, start: Tensor, columns: Sequence[int], trials: Trials
+) -> Tensor:
+    """Return the lines ``(2, D)`` with all columns sharp, or else `start` if data object to that.
+
+    Parameters
+    ----------
+    waited : LatentVariableModel
+        As it was before its mechanism learned; it stays so.
+    start : Tensor
+        Lines ``(2, D)``.
+    columns : sequence of int
+        Which to sharpen.
+    trials : Trials
+    """
+    sharp = start
+    for column in columns:
+        if start[0, column].abs() < SHARP:
+            sharp = sharpened(sharp, column, trials.seen(column))
+    if sharp.equal(start):
+        return start
+    [gain] = trials.gains(waited, [start, sharp])
+    return sharp if standard_errors(gain) > AGAINST else start
+
+
 def sharpen(
-    model: LatentVariableModel,
-    start: Tensor,
-    columns: Sequence[int],
-    values: Tensor,
-    mask: Tensor,
-    train: Train,
-    seed: int,
+    model: LatentVariableModel, start: Tensor, columns: Sequence[int], trials: Trials
 ) -> Tensor:
     """Return the lines ``(2, D)`` with those columns sharpened to which data do not object.
 
@@ -201,54 +255,21 @@ def sharpen(
     model : LatentVariableModel
         That has learned; it stays as it is.
     start : Tensor
-        Lines ``(2, D)``. Columns that are turned in these are left so.
+        Lines ``(2, D)``. Columns that are turned or sharpened in these are left so.
     columns : sequence of int
         Which to try.
-    values, mask, train, seed
-        See `turn`; `train` takes models alone.
+    trials : Trials
     """
     learned = lines(model)
     soft = (start == learned).all(0) & (learned[0].abs() < SHARP)
     tried = [column for column in columns if soft[column]]
-    sharp = [sharpened(learned, column, values, mask) for column in tried]
+    sharp = [sharpened(learned, column, trials.seen(column)) for column in tried]
     result = start.clone()
-    gained = gains(model, [learned, *sharp], values, mask, train, seed) if tried else []
+    gained = trials.gains(model, [learned, *sharp], FIRST_LOOK) if tried else []
     for column, line, gain in zip(tried, sharp, gained, strict=True):
         if standard_errors(gain) > AGAINST:
             result[:, column] = line[:, column]
     return result
-
-
-def sharpen_all(
-    waited: LatentVariableModel,
-    start: Tensor,
-    columns: Sequence[int],
-    values: Tensor,
-    mask: Tensor,
-    train: Train,
-    seed: int,
-) -> Tensor:
-    """Return the lines ``(2, D)`` with all columns sharp, or else `start` if data object to that.
-
-    Parameters
-    ----------
-    waited, values, mask, seed
-        See `turn`.
-    start : Tensor
-        Lines ``(2, D)``.
-    columns : sequence of int
-        Which to sharpen.
-    train : callable
-        See `sharpen`.
-    """
-    sharp = start
-    for column in columns:
-        if start[0, column].abs() < SHARP:
-            sharp = sharpened(sharp, column, values, mask)
-    if sharp.equal(start):
-        return start
-    [gain] = gains(waited, [start, sharp], values, mask, train, seed)
-    return sharp if standard_errors(gain) > AGAINST else start
 
 
 def like_others(slopes: Tensor, z: Tensor) -> Tensor:
@@ -270,42 +291,21 @@ def like_others(slopes: Tensor, z: Tensor) -> Tensor:
     return torch.where(is_up, -odds, odds)
 
 
-def gains(
-    waited: LatentVariableModel,
-    starts: Sequence[Tensor],
-    values: Tensor,
-    mask: Tensor,
-    train: Train,
-    seed: int,
-    n_samples: int = N_SAMPLES,
-) -> list[Tensor]:
-    """Return the gain in bound of each start but the first over it, by row ``(N,)``."""
-    models = [started(waited, start) for start in starts]
-    train(models)
-    first, *others = (
-        diagnose([model], values, mask, n_samples=n_samples, seed=seed).log_likelihood
-        for model in models
-    )
-    return [bounds - first for bounds in others]
-
-
 def standard_errors(gain: Tensor) -> float:
     """Return how many standard errors the mean of a gain by row ``(N,)`` is from zero."""
     return (gain.mean() / gain.std() * len(gain) ** 0.5).nan_to_num().item()
 
 
-def turned(learned: Tensor, column: int, values: Tensor, mask: Tensor) -> Tensor:
-    """Return the lines ``(2, D)`` with one column turned."""
+def turned(learned: Tensor, column: int, seen: Tensor) -> Tensor:
+    """Return the lines ``(2, D)`` with one column turned, of which this is seen."""
     result = learned.clone()
-    seen = values[mask[:, column] > 0, column]
     result[:, column] = at_edge(seen, -STEEPNESS if learned[0, column] > 0 else STEEPNESS)
     return result
 
 
-def sharpened(learned: Tensor, column: int, values: Tensor, mask: Tensor) -> Tensor:
-    """Return the lines ``(2, D)`` with one column sharpened."""
+def sharpened(learned: Tensor, column: int, seen: Tensor) -> Tensor:
+    """Return the lines ``(2, D)`` with one column sharpened, of which this is seen."""
     result = learned.clone()
-    seen = values[mask[:, column] > 0, column]
     result[:, column] = at_edge(seen, SHARP if learned[0, column] > 0 else -SHARP, edge=1.0)
     return result
 
@@ -343,9 +343,7 @@ def open_side(seen: Tensor) -> int:
     return {0: 1, len(found) - 1: -1}.get(int(counts.argmax()), 0)
 
 
-def start_of_images(
-    waited: Model, values: Tensor, mask: Tensor, n_channels: int, train: Train, seed: int
-) -> Tensor | None:
+def start_of_images(waited: Model, n_channels: int, trials: Trials) -> Tensor | None:
     """Return lines from which the mechanism of images starts, or None if it is told no direction.
 
     By what it is told, values of a channel go missing beyond an edge of those that are seen. That
@@ -353,16 +351,17 @@ def start_of_images(
 
     Parameters
     ----------
-    waited, values, mask, train, seed
-        See `turn`.
+    waited : LatentVariableModel
+        As it was before its mechanism learned; it stays so.
     n_channels : int
         C of the D cells.
+    trials : Trials
     """
     if not isinstance(waited.mechanism, SelfMaskingKnown):
         return None
-    told, flat = beyond_edges(waited, values, mask, n_channels), lines(waited)
-    [gain] = gains(waited, [told, flat], values, mask, train, seed, n_samples=N_IMAGE_SAMPLES)
-    against = standard_errors(gain - DOUBT * (1 - mask).sum(-1).to(gain))
+    told, flat = beyond_edges(waited, trials.values, trials.mask, n_channels), lines(waited)
+    [gain] = trials.gains(waited, [told, flat])
+    against = standard_errors(gain - DOUBT * (1 - trials.mask).sum(-1).to(gain))
     return flat if against > CERTAIN_OF_IMAGES else told
 
 

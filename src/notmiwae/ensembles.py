@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -122,15 +121,12 @@ class Course:
             same = [member] * len(models)
             self._fit(models, same, True, False, max_steps=steps, stage="directions")
 
-        table = self.values, self.mask
+        trials = directions.Trials(self.values, self.mask, try_out, self.seed)
         learned = turned = directions.lines(first)
         if not settled and directions.undecided(first) and self.turnable:
-            turned = directions.turn(waited, learned, self.turnable, *table, try_out, self.seed)
-        longer = partial(try_out, share=1.0)
-        best = directions.sharpen_all(waited, turned, self.turnable, *table, longer, self.seed)
-        briefly = partial(try_out, share=directions.FIRST_LOOK)
-        columns = [*self.turnable, *self.crowded]
-        best = directions.sharpen(first, best, columns, *table, briefly, self.seed)
+            turned = directions.turn(waited, learned, self.turnable, trials)
+        best = directions.sharpen_all(waited, turned, self.turnable, trials)
+        best = directions.sharpen(first, best, [*self.turnable, *self.crowded], trials)
         if best.equal(learned):
             return found
         again = directions.started(waited, best)

@@ -409,7 +409,7 @@ class ImageImputer(BaseEstimator):
             self.model_.mechanism.requires_grad_(False)
             train(self.model_, max_steps=waiting, on_evaluation=watch)
             self.model_.mechanism.requires_grad_(True)
-            self._direct(values, mask, partial(train, max_steps=max(1, round(TRIAL * n_steps))))
+            self._direct(values, mask, train, n_steps)
         self.history_ = train(
             self.model_,
             max_steps=n_steps - waiting,
@@ -420,19 +420,22 @@ class ImageImputer(BaseEstimator):
         )
         return self
 
-    def _direct(self, values: Tensor, mask: Tensor, train: Callable[..., History]) -> None:
+    def _direct(
+        self, values: Tensor, mask: Tensor, train: Callable[..., History], n_steps: int
+    ) -> None:
         """Start a mechanism that is told a direction from there, unless short trainings refute it.
 
         From a flat start it might never get there: zero-filled gaps look dark to the rest.
         """
 
-        def try_out(models: Sequence[LatentVariableModel]) -> None:
+        def try_out(models: Sequence[LatentVariableModel], share: float) -> None:
             for model in models:
-                train(model)
+                train(model, max_steps=max(1, round(share * TRIAL * n_steps)))
 
-        start = directions.start_of_images(
-            self.model_, values, mask, self.image_shape_.channels, try_out, self.seed_
+        trials = directions.Trials(
+            values, mask, try_out, self.seed_, n_samples=directions.N_IMAGE_SAMPLES
         )
+        start = directions.start_of_images(self.model_, self.image_shape_.channels, trials)
         if start is not None:
             self.model_ = directions.started(self.model_, start)
 

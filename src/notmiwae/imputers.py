@@ -102,9 +102,8 @@ class NotMIWAEImputer(LatentVariableImputer):
     n_models : int, default 2
         Models that are averaged, each from a start of its own; those whose held-out bound is far
         below the first one's are left out, since they took a wrong turn. 'auto' trains one of each
-        mechanism, averages over all that explain held-out rows about as well as the chosen one (a
-        spline only if it is the chosen one), and trains more of this one if they are fewer than
-        `n_models`.
+        mechanism, averages over all that explain held-out rows about as well as the chosen one (but
+        never a spline with others), and trains more of this one if they are fewer than `n_models`.
     bootstrap : bool, default False
         Fit each model to its own bootstrap sample of the rows, and hold out of the rows that it
         leaves out up to `validation_fraction`. Draws of `sample`, which come from the models in

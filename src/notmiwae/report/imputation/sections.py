@@ -19,6 +19,7 @@ from notmiwae.report.imputation import drawings, wording
 from notmiwae.report.imputation.findings import COVERAGE, N_DRAWS, Findings
 from notmiwae.report.imputation.wording import minus, number, percent, probability
 from notmiwae.report.page import Block, Panel, Section
+from notmiwae.selection import BENDS
 
 MOST_PANELS = 24
 MOST_PATTERNS = 12
@@ -156,14 +157,16 @@ def _comparison(found: Findings) -> Block:
     for name, bound in selection.bounds.items():
         margin = selection.margins.get(name)
         gain = bound - selection.bounds[selection.chosen]
-        needed = "–" if margin is None else f"{margin:.2f}"
+        over = f" over “{BENDS[name]}”" if name in BENDS else ""
+        needed = "–" if margin is None else f"{margin:.2f}{over}"
         apart = minus(f"{gain:+.2f}") if gain else "–"
         rows.append([name, minus(f"{bound:.2f}"), apart, needed])
     note = (
         "In nats per row: the logarithm of how probable the model finds rows that it was not "
         "trained on, their holes included. From top to bottom, a mechanism replaces the one kept "
-        "so far only if it gains the margin; those that miss little against it are averaged with "
-        "it."
+        "so far only if it gains the margin, or is better and gains it over the mechanism that is "
+        "named; those that miss little against it are averaged with it, but none with bends and "
+        "one without."
     )
     header = ["Mechanism", "Held-out bound", "Against the one kept", "Gain needed"]
     kept = names.index(selection.chosen)
