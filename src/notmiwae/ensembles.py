@@ -203,6 +203,24 @@ class Course:
         )
 
 
+def explore(courses: Mapping[str, Course]) -> tuple[dict[str, Trained], Tensor | None]:
+    """Explore each of these with its first model; what one finds of directions serves the next.
+
+    Returns
+    -------
+    dict of str to Trained
+    Tensor or None
+        Lines ``(2, D)`` with the columns turned that had to be.
+    """
+    first: dict[str, Trained] = {}
+    start, settled = None, False
+    for name, course in courses.items():
+        found = first[name] = course.explore(0, start, settled)
+        settled = settled or directions.undecided(found.models[0])
+        start = start if found.start is None else found.start
+    return first, start
+
+
 def _from(waited: LatentVariableModel, start: Tensor | None) -> LatentVariableModel:
     """Return a copy whose mechanism starts from these lines, if there are any and it can."""
     if start is None or not directions.can_start(waited):

@@ -24,8 +24,8 @@ from tqdm.auto import tqdm
 
 from notmiwae import diagnostics, frames, imputation, resampling, statements, storage
 from notmiwae.assembly import build_model, choose_device, crowded
-from notmiwae.directions import lines, straight, undecided
-from notmiwae.ensembles import Course, Trained
+from notmiwae.directions import lines, straight
+from notmiwae.ensembles import Course, explore
 from notmiwae.mechanisms import MECHANISMS
 from notmiwae.model import LatentVariableModel
 from notmiwae.reading import TableReader, check_types, is_nan
@@ -107,40 +107,38 @@ class LatentVariableImputer(TransformerMixin, TableReader):
     def _train_candidates(self, values: Tensor, mask: Tensor) -> None:
         """Train a model with each mechanism, choose, and average over enough of them."""
         courses = {name: self._course(name, values, mask) for name in self._candidates()}
-        first = self.candidates_ = dict[str, Trained]()
-        start, settled = None, False
-        for name, course in courses.items():
-            found = first[name] = course.explore(0, start, settled)
-            # What was found of directions serves the mechanisms that come after.
-            settled = settled or undecided(found.models[0])
-            start = start if found.start is None else found.start
-        bounds = {name: found.histories[0].held_out_bound for name, found in first.items()}
+        self.candidates_, start = explore(courses)
+        bounds = {name: of.histories[0].held_out_bound for name, of in self.candidates_.items()}
         self.selection_ = select(bounds, n_columns=int((mask == 0).any(0).sum()))
-        chosen = self.selection_.chosen
-        # A bootstrap sample is of one model: the mechanisms were compared on the same.
-        names = [chosen] if self.bootstrap else self.selection_.averaged
-        leader = first[chosen].models[0]
-        others = courses[chosen].train(
-            range(1, 1 + self.n_models - len(names)), lines(leader) if straight(leader) else start
-        )
-        kept = {name: {0: first[name].models[0]} for name in names}
-        # Bounds on rows of their own differ by these rows, too: there, all of the models count.
-        kept[chosen] |= {
-            number: model
-            for number, (model, history) in enumerate(
-                zip(others.models, others.histories, strict=True), start=1
-            )
-            if self.bootstrap or self.selection_.keeps(history.held_out_bound)
-        }
         self.mechanisms_: list[str] = []
         self.models_: list[LatentVariableModel] = []
         self.histories_: list[History] = []
-        for name, models in kept.items():
+        for name, models in self._to_average(courses, start).items():
             histories = courses[name].go_on([*models.values()], [*models])
-            first[name] = first[name]._replace(histories=histories[:1])
+            self.candidates_[name] = self.candidates_[name]._replace(histories=histories[:1])
             self.mechanisms_ += [name] * len(models)
             self.models_ += models.values()
             self.histories_ += histories
+
+    def _to_average(
+        self, courses: dict[str, Course], start: Tensor | None
+    ) -> dict[str, dict[int, LatentVariableModel]]:
+        """Return the models that are averaged, by mechanism and number."""
+        chosen = self.selection_.chosen
+        # A bootstrap sample is of one model: the mechanisms were compared on the same.
+        names = [chosen] if self.bootstrap else self.selection_.averaged
+        first = {name: self.candidates_[name].models[0] for name in names}
+        leader = first[chosen]
+        numbers = range(1, 1 + self.n_models - len(names))
+        others = courses[chosen].train(numbers, lines(leader) if straight(leader) else start)
+        kept = {name: {0: model} for name, model in first.items()}
+        # Bounds on rows of their own differ by these rows, too: there, all of the models count.
+        kept[chosen] |= {
+            number: model
+            for number, model, history in zip(numbers, *others[:2], strict=True)
+            if self.bootstrap or self.selection_.keeps(history.held_out_bound)
+        }
+        return kept
 
     @property
     def model_(self) -> LatentVariableModel:
