@@ -37,6 +37,7 @@ def test_what_comes_near_is_averaged_but_not_bends_with_lines():
     assert choose(-5, -4.9, -4.92, -4.91).averaged == [STRAIGHT, IN_CONTEXT]
     assert choose(-5, -4.9, -4.95, -4.9).averaged == [STRAIGHT]
     assert choose(-5, -4.9, -4.8, -4.79).averaged == [BENT]
+    assert choose(-5, -4.9, -4.9, -5, tolerance=-math.inf).averaged == [STRAIGHT]
 
 
 def test_without_held_out_rows_the_simplest_is_chosen():

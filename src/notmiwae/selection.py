@@ -81,13 +81,14 @@ class Selection:
     @property
     def averaged(self) -> list[str]:
         """Mechanisms that are averaged, the chosen one first."""
-        bent = self.chosen in BENDS
         near = [
             name
             for name, bound in self.bounds.items()
-            if self.keeps(bound) and (name in BENDS) == bent
+            if name != self.chosen
+            and self.keeps(bound)
+            and (name in BENDS) == (self.chosen in BENDS)
         ]
-        return sorted(near, key=lambda name: name != self.chosen)
+        return [self.chosen, *near]
 
     def __str__(self) -> str:
         if len(self.bounds) == 1:
