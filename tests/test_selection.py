@@ -1,8 +1,9 @@
 import math
 
 import pytest
+import torch
 
-from notmiwae.selection import BENDS, CANDIDATES, MARGINS, select
+from notmiwae.selection import BENDS, CANDIDATES, MARGINS, select, typical_bounds
 
 FLAT, STRAIGHT, IN_CONTEXT, BENT = CANDIDATES
 
@@ -40,8 +41,20 @@ def test_what_comes_near_is_averaged_but_not_bends_with_lines():
     assert choose(-5, -4.9, -4.9, -5, tolerance=-math.inf).averaged == [STRAIGHT]
 
 
+def test_a_few_rows_do_not_choose():
+    """Rows that the model of the data hardly explains gain or lose tens of nats by any change."""
+    usual = torch.randn(100)
+    gain = torch.full((100,), 0.1)
+    outlying = gain.clone()
+    outlying[:4] = -40
+    bounds = typical_bounds({FLAT: usual, STRAIGHT: usual + gain, IN_CONTEXT: usual + outlying})
+    mean = usual.mean().item()
+    expected = {FLAT: mean, STRAIGHT: mean + 0.1, IN_CONTEXT: mean + 0.1}
+    assert bounds == pytest.approx(expected, abs=1e-5)
+
+
 def test_without_held_out_rows_the_simplest_is_chosen():
-    nothing = choose(*[math.nan] * 4)
+    nothing = select(typical_bounds(dict.fromkeys(CANDIDATES, torch.full((1,), math.nan))), 1)
     assert nothing.chosen == FLAT
     assert nothing.keeps(math.nan)
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from notmiwae import directions
+from notmiwae.imputation import diagnose
 from notmiwae.model import LatentVariableModel
 from notmiwae.resampling import Rows
 from notmiwae.training import History, fit_together, seeded
@@ -138,6 +139,17 @@ class Course:
         for model in models:
             model.requires_grad_(True)
         return self._fit(models, members, self.side_by_side, stage="on")
+
+    def held_out_bounds(self, member: int, model: LatentVariableModel) -> Tensor:
+        """Return the bound of each row ``(R,)`` that the model of this number has not seen.
+
+        One NaN if there is none.
+        """
+        rows = self.rows(member).held_out
+        if not len(rows):
+            return self.values.new_full((1,), torch.nan)
+        table = self.values[rows], self.mask[rows]
+        return diagnose([model], *table, directions.N_SAMPLES, seed=self.seed).log_likelihood
 
     def _waited(self, members: Sequence[int]) -> list[LatentVariableModel]:
         """Return models whose mechanism has not learned yet."""

@@ -29,7 +29,7 @@ from notmiwae.ensembles import Course, explore
 from notmiwae.mechanisms import MECHANISMS
 from notmiwae.model import LatentVariableModel
 from notmiwae.reading import TableReader, check_types, is_nan
-from notmiwae.selection import CANDIDATES, select
+from notmiwae.selection import CANDIDATES, select, typical_bounds
 from notmiwae.training import OPTIMIZERS, SCHEDULES, History, apart, seeded
 from notmiwae.validation import check_number, lookup, resolve
 
@@ -108,8 +108,11 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         """Train a model with each mechanism, choose, and average over enough of them."""
         courses = {name: self._course(name, values, mask) for name in self._candidates()}
         self.candidates_, start = explore(courses)
-        bounds = {name: of.histories[0].held_out_bound for name, of in self.candidates_.items()}
-        self.selection_ = select(bounds, n_columns=int((mask == 0).any(0).sum()))
+        rows = {
+            name: course.held_out_bounds(0, self.candidates_[name].models[0])
+            for name, course in courses.items()
+        }
+        self.selection_ = select(typical_bounds(rows), n_columns=int((mask == 0).any(0).sum()))
         self.mechanisms_: list[str] = []
         self.models_: list[LatentVariableModel] = []
         self.histories_: list[History] = []
@@ -133,10 +136,12 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         others = courses[chosen].train(numbers, lines(leader) if straight(leader) else start)
         kept = {name: {0: model} for name, model in first.items()}
         # Bounds on rows of their own differ by these rows, too: there, all of the models count.
+        least = self.candidates_[chosen].histories[0].held_out_bound - self.selection_.tolerance
         kept[chosen] |= {
             number: model
             for number, model, history in zip(numbers, *others[:2], strict=True)
-            if self.bootstrap or self.selection_.keeps(history.held_out_bound)
+            # Without held-out rows nothing speaks against any model: all bounds are NaN.
+            if self.bootstrap or not history.held_out_bound < least
         }
         return kept
 

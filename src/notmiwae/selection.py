@@ -2,7 +2,9 @@
 
 Columnwise mechanisms are integrated exactly, and all of them explain the mask, so that their
 bounds on held-out rows can be compared. Flexibility has to pay: a mechanism replaces a simpler one
-only if it gains its margin, in nats per row and column with missing values. What bends are worth is
+only if it gains its margin, in nats per row and column with missing values. A few rows must not
+choose: those that the model of the data hardly explains gain or lose tens of nats by any change of
+it, so a share `TRIM` of the largest gains and losses is left out. What bends are worth is
 seen against the same mechanism without them; against others, one with bends need only be better.
 Those that come near the chosen one are averaged with it, since bounds do not decide between them,
 and they err in different ways; but none with bends and one without, of which one is quite wrong.
@@ -21,6 +23,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+
+from scipy.stats import trim_mean
+from torch import Tensor
 
 from notmiwae.mechanisms import (
     AtRandom,
@@ -46,6 +51,9 @@ MARGINS = {
 BENDS = {"self-masking-spline": "self-masking"}
 """What mechanisms with bends are without them."""
 
+TRIM = 0.05
+"""Share of rows that gain most, and of those that lose most, by which no mechanism is judged."""
+
 TOLERANCE = 0.03
 """Models that miss more nats per row and column, against the chosen mechanism, are left out."""
 
@@ -57,8 +65,8 @@ class Selection:
     Attributes
     ----------
     bounds : dict
-        Mean bound per held-out row of each mechanism, in nats, in the order in which they are
-        considered; that of its first model, before it learns on.
+        Bound per held-out row of each mechanism, in nats, see `typical_bounds`, in the order in
+        which they are considered; that of its first model, before it learns on.
     margins : dict
         Gain per row that a mechanism needs to replace what was chosen before it; one with bends,
         over the same without.
@@ -109,6 +117,25 @@ class Selection:
         )
 
 
+def typical_bounds(rows: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return a bound per row of each mechanism: the mean of the first, plus what others gain.
+
+    Parameters
+    ----------
+    rows : mapping
+        Bound of each held-out row ``(R,)`` of each mechanism.
+
+    Returns
+    -------
+    dict
+    """
+    first = next(iter(rows.values()))
+    return {
+        name: first.mean().item() + float(trim_mean(bounds - first, TRIM))
+        for name, bounds in rows.items()
+    }
+
+
 def select(
     bounds: Mapping[str, float],
     n_columns: int,
@@ -120,7 +147,7 @@ def select(
     Parameters
     ----------
     bounds : mapping
-        Mean bound per held-out row of each mechanism.
+        Bound per held-out row of each mechanism.
     n_columns : int
         Columns with missing values.
     margins : mapping

@@ -163,10 +163,10 @@ def _comparison(found: Findings) -> Block:
         rows.append([name, minus(f"{bound:.2f}"), apart, needed])
     note = (
         "In nats per row: the logarithm of how probable the model finds rows that it was not "
-        "trained on, their holes included. From top to bottom, a mechanism replaces the one kept "
-        "so far only if it gains the margin, or is better and gains it over the mechanism that is "
-        "named; those that miss little against it are averaged with it, but none with bends and "
-        "one without."
+        "trained on, their holes included; outlying gains and losses are left out. From top to "
+        "bottom, a mechanism replaces the one kept so far only if it gains the margin, or is "
+        "better and gains it over the mechanism that is named; those that miss little against it "
+        "are averaged with it, but none with bends and one without."
     )
     header = ["Mechanism", "Held-out bound", "Against the one kept", "Gain needed"]
     kept = names.index(selection.chosen)
