@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from notmiwae import MIWAEImputer, NotMIWAEImputer, pool, resampling
+from notmiwae.ensembles import Course
 from notmiwae.mechanisms import SelfMasking
 from notmiwae.selection import CANDIDATES
 from notmiwae.training import History
@@ -84,8 +85,20 @@ def test_without_bootstrap_all_models_see_the_same_rows(monkeypatch):
 
 
 def test_no_bootstrap_model_is_left_out_for_the_rows_that_it_was_judged_by(monkeypatch):
+    judged = []
+
+    def watched(method):
+        def found(course, *given):
+            result = method(course, *given)
+            judged.extend(history.held_out_bound for history in result.histories)
+            return result
+
+        return found
+
+    for name in ("explore", "train"):
+        monkeypatch.setattr(Course, name, watched(getattr(Course, name)))
     fitted, _ = rows_seen(monkeypatch, n_models=3, bootstrap=True)
-    assert fitted.selection_.bounds == {"self-masking": -2}  # and -4 and -5 of the others
+    assert judged == [-2, -4, -5]
     assert len(fitted.models_) == 3
     judged_alike, _ = rows_seen(monkeypatch, n_models=3)
     assert len(judged_alike.models_) == 1
