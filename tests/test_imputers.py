@@ -94,20 +94,24 @@ def test_every_pair_trains_on_a_small_table_or_says_what_would(mechanism, observ
     assert np.isfinite(model.predict_interval(x)).all() == (observation != "categorical")
     assert np.isfinite(model.score(x))
     assert np.isfinite(model.history_.bound).all()
-    assert_moves(model.model_, x.shape[1])
+    why = model.model_.mechanism
+    closed = observation == "gaussian" and getattr(why, "closed_form", False)
+    picks = integrate == "auto" and isinstance(why, SelfMasking) and not closed
+    assert_moves(model.model_, x.shape[1], needs_values=picks or observation == "student-t")
 
 
-def assert_moves(model, n_features):
-    """On a device without values, as on a GPU, only scalars of another device may take part."""
+def assert_moves(model, n_features, needs_values):
+    """On a device without values, as on a GPU, only scalars of another device may take part.
+
+    Where it needs values, for picking cells or gamma variates, it stops at that.
+    """
     x, mask = torch.zeros(2, 5, n_features, device="meta")
-    try:
-        found = copy.deepcopy(model).to("meta")(x, mask, 3)
-    except (NotImplementedError, RuntimeError) as error:
-        # What depends on values cannot run there, such as picking cells and gamma variates.
-        if "nonzero" not in str(error) and "item()" not in str(error):
-            raise
+    moved = copy.deepcopy(model).to("meta")
+    if needs_values:
+        with pytest.raises((NotImplementedError, RuntimeError), match=r"nonzero|item\(\)"):
+            moved(x, mask, 3)
     else:
-        assert found.log_weights.device == x.device
+        assert moved(x, mask, 3).log_weights.device == x.device
 
 
 @pytest.mark.parametrize(("encoder", "decoder"), [*product(ENCODERS, DECODERS)])
@@ -903,9 +907,9 @@ def test_models_start_apart_and_wait_for_a_fifth_of_the_steps_and_learn_on(monke
 def test_models_that_took_a_wrong_turn_are_left_out(monkeypatch):
     bounds = {
         "at-random": [-1.0, -1.0, -1.0],
-        "self-masking": [0.4, 0.0, 0.35],
-        "self-masking, in context": [0.37, 0.1, 0.2],
-        "self-masking-spline": [0.43, 0.3, 0.2],
+        "self-masking": [0.40625, 0.0, 0.34375],
+        "self-masking, in context": [0.375, 0.125, 0.25],
+        "self-masking-spline": [0.4375, 0.3125, 0.25],
     }
 
     def go_on(self, models, members):
@@ -924,24 +928,29 @@ def test_models_that_took_a_wrong_turn_are_left_out(monkeypatch):
     )
     fitted = imputer("auto", n_models=3).fit(table())  # holes in two columns
     assert fitted.selection_.chosen == "self-masking"
-    assert fitted.selection_.bounds == pytest.approx({name: of[0] for name, of in bounds.items()})
+    assert fitted.selection_.bounds == {name: of[0] for name, of in bounds.items()}
     # One near the chosen is averaged with it. The spline is nearer, but has to gain more than that;
     # another, and the second of its own, took a wrong turn.
     assert fitted.mechanisms_ == ["self-masking", "self-masking, in context"]
-    assert [history.held_out_bound for history in fitted.histories_] == [0.4, 0.37]
+    assert [history.held_out_bound for history in fitted.histories_] == [0.40625, 0.375]
 
 
 def test_what_was_compared_can_be_looked_at_alone(tmp_path, monkeypatch):
     went_on = []
     go_on = Course.go_on
-    monkeypatch.setattr(
-        Course, "go_on", lambda self, models, of: went_on.extend(models) or go_on(self, models, of)
-    )
+
+    def watched(course, models, members):
+        histories = go_on(course, models, members)
+        went_on.extend(map(id, [*models, *histories]))
+        return histories
+
+    monkeypatch.setattr(Course, "go_on", watched)
     fitted = imputer("auto", max_steps=30, n_models=2).fit(table())
     for name in fitted.selection_.bounds:
         alone = fitted.under(name)
         assert alone.mechanisms_ == [name]
-        assert (alone.model_ in went_on) == (name in fitted.mechanisms_)
+        for part in (alone.model_, alone.history_):
+            assert (id(part) in went_on) == (name in fitted.mechanisms_)
         assert_imputed(alone.transform(table()), table())
     assert len(fitted.models_) > 1  # it stays as it was
     with pytest.raises(ValueError, match="mechanism must be one of 'at-random', 'self-masking'"):

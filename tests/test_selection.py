@@ -56,7 +56,7 @@ def test_a_few_rows_do_not_choose():
 def test_without_held_out_rows_the_simplest_is_chosen():
     nothing = select(typical_bounds(dict.fromkeys(CANDIDATES, torch.full((1,), math.nan))), 1)
     assert nothing.chosen == FLAT
-    assert nothing.keeps(math.nan)
+    assert nothing.keeps(math.nan, math.nan)
 
 
 @pytest.mark.parametrize("name", BENDS)

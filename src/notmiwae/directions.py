@@ -130,20 +130,20 @@ class Trials:
     n_samples: int = N_SAMPLES
 
     def gains(
-        self, waited: LatentVariableModel, starts: Sequence[Tensor], share: float = 1.0
+        self, model: LatentVariableModel, starts: Sequence[Tensor], share: float = 1.0
     ) -> list[Tensor]:
         """Return the gain in bound of each start but the first over it, by row ``(N,)``.
 
         Parameters
         ----------
-        waited : LatentVariableModel
-            That starts so; it stays as it is.
+        model : LatentVariableModel
+            Whose mechanism starts so; it stays as it is.
         starts : sequence of Tensor
             Lines ``(2, D)``.
         share : float
             Of a short training.
         """
-        models = [started(waited, start) for start in starts]
+        models = [started(model, start) for start in starts]
         self.train(models, share)
         first, *others = map(self._bounds, models)
         return [bounds - first for bounds in others]

@@ -147,7 +147,7 @@ class Course:
         """
         rows = self.rows(member).held_out
         if not len(rows):
-            return self.values.new_full((1,), torch.nan)
+            return torch.full((1,), torch.nan)
         table = self.values[rows], self.mask[rows]
         return diagnose([model], *table, directions.N_SAMPLES, seed=self.seed).log_likelihood
 

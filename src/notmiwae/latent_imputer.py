@@ -136,12 +136,11 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         others = courses[chosen].train(numbers, lines(leader) if straight(leader) else start)
         kept = {name: {0: model} for name, model in first.items()}
         # Bounds on rows of their own differ by these rows, too: there, all of the models count.
-        least = self.candidates_[chosen].histories[0].held_out_bound - self.selection_.tolerance
+        best = self.candidates_[chosen].histories[0].held_out_bound
         kept[chosen] |= {
             number: model
             for number, model, history in zip(numbers, *others[:2], strict=True)
-            # Without held-out rows nothing speaks against any model: all bounds are NaN.
-            if self.bootstrap or not history.held_out_bound < least
+            if self.bootstrap or self.selection_.keeps(history.held_out_bound, best)
         }
         return kept
 

@@ -81,10 +81,10 @@ class Selection:
     tolerance: float
     chosen: str
 
-    def keeps(self, bound: float) -> bool:
-        """Whether a model with this bound is one to average over."""
+    def keeps(self, bound: float, best: float) -> bool:
+        """Whether a model with this bound is one to average with another of the second bound."""
         # Without held-out rows all bounds are NaN, and nothing speaks against any model.
-        return not bound < self.bounds[self.chosen] - self.tolerance
+        return not bound < best - self.tolerance
 
     @property
     def averaged(self) -> list[str]:
@@ -93,7 +93,7 @@ class Selection:
             name
             for name, bound in self.bounds.items()
             if name != self.chosen
-            and self.keeps(bound)
+            and self.keeps(bound, self.bounds[self.chosen])
             and (name in BENDS) == (self.chosen in BENDS)
         ]
         return [self.chosen, *near]
