@@ -25,6 +25,7 @@ from notmiwae.validation import resolve
 
 Described = tuple[Sequence[Kind], Sequence[Statement]]
 
+KNOWN_DECODERS = {"auto": DECODERS["linear+mlp"], **DECODERS}
 MAX_LATENT = 20
 CROWDED = 0.25
 """A column is crowded if one value is so large a share of what is observed of it."""
@@ -58,7 +59,7 @@ def build_model(
     n_features = len(missing_share)
     n_latent = latents(settings, n_features)
     encoder = _network(settings, "encoder", ENCODERS)
-    decoder = _network(settings, "decoder", DECODERS)
+    decoder = _network(settings, "decoder", KNOWN_DECODERS)
     mechanism = build_mechanism(settings, preprocessing)
     mechanism.start(missing_share)
     parts = (
@@ -98,7 +99,7 @@ def _build_blocks(
     n_latent = latents(settings, len(missing_share))
     embedding = plan.embedding()
     encoder = _network(settings, "encoder", ENCODERS)(embedding.n_outputs, n_latent)
-    observation = plan.observation(partial(_network(settings, "decoder", DECODERS), n_latent))
+    observation = plan.observation(partial(_network(settings, "decoder", KNOWN_DECODERS), n_latent))
     mechanism = plan.mechanism()
     mechanism.start(missing_share)
     parts = Embedded(embedding, encoder), observation, mechanism

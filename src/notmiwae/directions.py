@@ -315,9 +315,13 @@ def at_edge(seen: Tensor, slope: float, edge: float = EDGE) -> Tensor:
 
     That is the quantile `edge` if it goes missing upwards.
     """
-    some = seen[:: 1 + len(seen) // MANY]
-    threshold = some.quantile(edge if slope > 0 else 1 - edge)
+    threshold = quantile(seen, edge if slope > 0 else 1 - edge)
     return torch.stack([torch.full_like(threshold, slope), -slope * threshold])
+
+
+def quantile(seen: Tensor, level: float) -> Tensor:
+    """Return a quantile of these values, of evenly spaced ones among them if they are many."""
+    return seen[:: 1 + len(seen) // MANY].quantile(level)
 
 
 def away_from_piles(model: Model, columns: Sequence[int], values: Tensor, mask: Tensor) -> Model:

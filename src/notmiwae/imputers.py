@@ -72,8 +72,10 @@ class NotMIWAEImputer(LatentVariableImputer):
         'zero-fill' (as published), 'mask-concatenating', 'learnable-fill', 'permutation-invariant'
         or 'product-of-experts'; or
         ``(n_features, n_latent) -> Encoder``.
-    decoder : str or callable, default 'linear+mlp'
-        'linear', 'mlp' or 'linear+mlp'; or ``(n_latent, n_outputs) -> Module``.
+    decoder : str or callable, default 'auto'
+        'auto' ('linear+mlp', and models with a linear one averaged with it where a rehearsal says
+        that a line goes on better beyond what is seen, see `notmiwae.rehearsal`), 'linear', 'mlp'
+        or 'linear+mlp'; or ``(n_latent, n_outputs) -> Module``.
     n_latent : int, optional
         Number of latent dimensions; by default one fewer than columns, at most 20.
     hidden : sequence of int, default (64, 64)
@@ -143,6 +145,10 @@ class NotMIWAEImputer(LatentVariableImputer):
         Which mechanism was chosen, and by how much.
     candidates_ : dict
         The first model of each mechanism that was compared, by name; see `under`.
+    rehearsal_ : Rehearsal or None
+        How the decoder and a linear one did beyond the edge of what they had seen; None if that
+        was not tried: for few rows, columns that differ in kind, bootstrap samples, a decoder that
+        was named, and mechanisms without an edge.
     missing_share_ : array
         Share of missing values of each modelled column.
     schema_ : Schema or None
@@ -180,7 +186,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         bounds: Sequence[Any] | None = None,
         types: Mapping[Any, Any] | None = None,
         encoder: str | Callable[..., torch.nn.Module] = "product-of-experts",
-        decoder: str | Callable[..., torch.nn.Module] = "linear+mlp",
+        decoder: str | Callable[..., torch.nn.Module] = "auto",
         n_latent: int | None = None,
         hidden: Sequence[int] = (64, 64),
         activation: str = "silu",

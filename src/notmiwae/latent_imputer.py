@@ -25,10 +25,11 @@ from tqdm.auto import tqdm
 from notmiwae import diagnostics, frames, imputation, resampling, statements, storage
 from notmiwae.assembly import build_model, choose_device, crowded
 from notmiwae.directions import lines, straight
-from notmiwae.ensembles import Course, explore
+from notmiwae.ensembles import Course, Trained, explore
 from notmiwae.mechanisms import MECHANISMS
 from notmiwae.model import LatentVariableModel
 from notmiwae.reading import TableReader, check_types, is_nan
+from notmiwae.rehearsal import Rehearsal, rehearse
 from notmiwae.selection import CANDIDATES, select, typical_bounds
 from notmiwae.training import OPTIMIZERS, SCHEDULES, History, apart, seeded
 from notmiwae.validation import check_number, lookup, resolve
@@ -40,6 +41,9 @@ ESTIMATORS = [*imputation.MEANS, "median"]
 ROWS_PER_SEED = 4096
 """So many rows share a stream of noise, the next ones have another: batches of that many rows are
 imputed as the whole table is."""
+
+LINEAR = ", linear decoder"
+"""What follows the name of a mechanism in that of models with a linear decoder."""
 
 PRIOR_ROWS = 300
 """Weight decay times the number of rows, unless it is given."""
@@ -117,11 +121,38 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         self.models_: list[LatentVariableModel] = []
         self.histories_: list[History] = []
         for name, models in self._to_average(courses, start).items():
-            histories = courses[name].go_on([*models.values()], [*models])
-            self.candidates_[name] = self.candidates_[name]._replace(histories=histories[:1])
-            self.mechanisms_ += [name] * len(models)
-            self.models_ += models.values()
-            self.histories_ += histories
+            self._average(name, courses[name], models)
+        self.rehearsal_ = self._rehearse(courses[self.selection_.chosen])
+
+    def _average(
+        self, name: str, course: Course, models: Mapping[int, LatentVariableModel]
+    ) -> None:
+        """Let models of a mechanism, by number, learn on, and average with those that are there."""
+        histories = course.go_on([*models.values()], [*models])
+        self.candidates_[name] = Trained([models[0]], histories[:1])
+        self.mechanisms_ += [name] * len(models)
+        self.models_ += models.values()
+        self.histories_ += histories
+
+    def _rehearse(self, course: Course) -> Rehearsal | None:
+        """Try a linear decoder; if that is called for, average with as many models that have one.
+
+        Parameters
+        ----------
+        course : Course
+            Of the mechanism that was chosen.
+        """
+        leader = self.models_[0]
+        if self._settings()["decoder"] != "auto" or self.bootstrap or not straight(leader):
+            return None
+        name = self.selection_.chosen + LINEAR
+        linear = self._course(name, course.values, course.mask)
+        rehearsal = rehearse(course, linear, leader)
+        if rehearsal is not None and rehearsal.calls_for_linear:
+            numbers = range(len(self.models_))
+            models = linear.train(numbers, lines(leader)).models
+            self._average(name, linear, dict(zip(numbers, models, strict=True)))
+        return rehearsal
 
     def _to_average(
         self, courses: dict[str, Course], start: Tensor | None
@@ -338,7 +369,7 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         Parameters
         ----------
         mechanism : str
-            A name in ``selection_.bounds``.
+            A name in ``selection_.bounds`` or in ``mechanisms_``.
 
         Raises
         ------
@@ -437,8 +468,11 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         }
 
     def _build(self, name: str) -> LatentVariableModel:
-        mechanism = self._candidates()[name]
+        candidate, linear, _ = name.partition(LINEAR)
+        mechanism = self._candidates()[candidate]
         settings = {**self._settings(), "mechanism": mechanism}
+        if linear:
+            settings["decoder"] = "linear"
         share = torch.as_tensor(self.missing_share_)
         return build_model(settings, self.preprocessing_, share, self._described(mechanism))
 

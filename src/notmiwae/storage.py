@@ -15,6 +15,7 @@ from notmiwae import persistence
 from notmiwae.assembly import choose_device
 from notmiwae.ensembles import Trained
 from notmiwae.preprocessing import Standardiser
+from notmiwae.rehearsal import Rehearsal
 from notmiwae.schema import Schema
 from notmiwae.selection import Selection
 from notmiwae.training import History, seeded
@@ -126,6 +127,7 @@ def _learned(imputer: Any) -> dict[str, Any]:
         "missing_share": imputer.missing_share_,
         "indicated": imputer.indicator_.features_ if imputer.add_indicator else None,
         "selection": vars(imputer.selection_),
+        "rehearsal": imputer.rehearsal_ and vars(imputer.rehearsal_),
         "mechanisms": imputer.mechanisms_,
         "histories": [vars(history) for history in imputer.histories_],
     }
@@ -141,6 +143,7 @@ def _restore(
     imputer.schema_ = fitted["schema"] and Schema.from_list(fitted["schema"])
     imputer.histories_ = [History(**history) for history in fitted["histories"]]
     imputer.selection_ = Selection(**fitted["selection"])
+    imputer.rehearsal_ = fitted["rehearsal"] and Rehearsal(**fitted["rehearsal"])
     imputer.mechanisms_ = fitted["mechanisms"]
     imputer.preprocessing_ = Standardiser()
     for key in SCALES:

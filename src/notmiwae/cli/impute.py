@@ -29,7 +29,7 @@ from notmiwae.cli.modelling import (
     known,
     loaded,
     notes,
-    rehearse,
+    try_one_step,
 )
 from notmiwae.cli.parsing import Parser
 from notmiwae.cli.pipes import named, piped
@@ -136,7 +136,7 @@ def _train_and_fill(args: argparse.Namespace) -> None:
     with checkpoints(args) as folder:
         imputer = configured(args, types or None) if args.save or has_holes else None
         if imputer:
-            rehearse(imputer, values)
+            try_one_step(imputer, values)
         numbers = values.select_dtypes("number")
         table.updated(numbers.fillna(0.0)).check_writable(args.output)
         _describe(args, table.traits, columns, "not among --columns")
@@ -155,7 +155,7 @@ def _train(
     with mistakes(), notes(args):
         imputer.fit(values)
     imputer.set_params(checkpoint=None)
-    words.say(args, f"mechanism: {imputer.selection_}")
+    words.say(args, *words.learned(imputer))
     if args.save:
         imputer.save(args.save)
         words.say(args, f"{args.save}: the model, for --load")
@@ -173,7 +173,7 @@ def _fill_by_loaded(args: argparse.Namespace) -> None:
     batches = (table.within(traits) for table in Table.batches(args.table, n_rows))
     with notes(args):
         fill(args, imputer, columns, counted(args, batches, words.n_rows(traits)), first.style)
-    words.say(args, f"mechanism: {imputer.selection_}")
+    words.say(args, *words.learned(imputer))
     _conclude(args, traits, columns)
     if args.report:
         values = first.frame(columns.names, columns.labels)

@@ -203,7 +203,7 @@ def known(imputer: LatentVariableImputer, present: Collection[str]) -> Choice:
     return Choice(names, labels, filled, {})
 
 
-def rehearse(imputer: LatentVariableImputer, values: pd.DataFrame) -> None:
+def try_one_step(imputer: LatentVariableImputer, values: pd.DataFrame) -> None:
     """Train for one step, which finds the mistakes before anything is said or takes long."""
     with mistakes(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said once the training is real

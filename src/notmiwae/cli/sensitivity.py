@@ -19,8 +19,8 @@ from notmiwae.cli.modelling import (
     configured,
     loaded,
     model_columns,
-    rehearse,
     trainable,
+    try_one_step,
 )
 from notmiwae.cli.parsing import Parser
 from notmiwae.departures import DEPARTURES
@@ -147,7 +147,7 @@ def _bootstrap(args: argparse.Namespace) -> NotMIWAEImputer:
 
 def _fit(args: argparse.Namespace, imputer: LatentVariableImputer, values: pd.DataFrame) -> None:
     if not args.load:
-        rehearse(imputer.set_params(verbose=False), values)
+        try_one_step(imputer.set_params(verbose=False), values)
         words.say(args, f"{args.table}: {words.counted(len(values), 'row')}")
         imputer.set_params(verbose=shows_progress(args))
         with mistakes():
@@ -155,7 +155,7 @@ def _fit(args: argparse.Namespace, imputer: LatentVariableImputer, values: pd.Da
         if args.save:
             imputer.save(args.save)
             words.say(args, f"{args.save}: the models, for --load")
-    words.say(args, f"mechanism: {imputer.selection_}")
+    words.say(args, *words.learned(imputer))
 
 
 def _question(args: argparse.Namespace) -> dict[str, Any]:

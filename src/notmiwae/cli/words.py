@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from notmiwae.cli.pipes import named
 from notmiwae.tables import Traits
@@ -15,6 +16,12 @@ def say(args: argparse.Namespace, *lines: str) -> None:
     """Print to stderr, unless --quiet."""
     if lines and not args.quiet:
         print(named(args, "\n".join(lines)), file=sys.stderr)
+
+
+def learned(imputer: Any) -> list[str]:
+    """Say which mechanism was chosen, and how a linear decoder did."""
+    said = [f"mechanism: {imputer.selection_}"]
+    return said if imputer.rehearsal_ is None else [*said, f"decoder: {imputer.rehearsal_}"]
 
 
 def describe(path: Path, traits: Mapping[str, Traits]) -> str:

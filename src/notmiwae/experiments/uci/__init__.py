@@ -147,6 +147,11 @@ PRESETS = {
             )
         },
     ),
+    "held-out": Preset(
+        n_seeds=5,
+        datasets=DATASETS,
+        methods={HELD_OUT: (*BASELINES, "MIWAE", "not-MIWAE self-masking-known", DEFAULT)},
+    ),
     "survey": Preset(n_seeds=1, datasets=DATASETS, methods={TRANSDUCTIVE: METHODS}),
     "full": Preset(
         n_seeds=5,
@@ -209,9 +214,10 @@ def run(
 
     Parameters
     ----------
-    preset : {'quick', 'short', 'survey', 'full'}
-        One seed and a few methods on two data sets; as published, five seeds of a few methods; as
-        published, one seed of all; or five seeds of all, on rows that were fitted and others.
+    preset : {'quick', 'short', 'held-out', 'survey', 'full'}
+        One seed and a few methods on two data sets; as published, five seeds of a few methods;
+        the same on rows that were not fitted; as published, one seed of all; or five seeds of
+        all, on rows that were fitted and others.
     output : path
         Folder to write to.
     seed : int

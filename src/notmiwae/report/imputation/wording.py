@@ -134,8 +134,11 @@ def chosen(found: Findings) -> str:
     meaning = MECHANISM_MEANINGS.get(selection.chosen.split(",")[0], "")
     how = "was kept among those compared" if len(selection.bounds) > 1 else "was given"
     said = f"The mechanism “{selection.chosen}” {how}{': ' if meaning else ''}{meaning}."
-    if others := [f"“{name}”" for name in found.imputer.mechanisms_ if name != selection.chosen]:
+    compared = set(selection.bounds) - {selection.chosen}
+    if others := [f"“{name}”" for name in found.imputer.mechanisms_ if name in compared]:
         said += f" It is averaged with {', '.join(others)}, which explain the table about as well."
+    if found.imputer.rehearsal_ is not None:
+        said += f" Tried on what is seen: {found.imputer.rehearsal_}."
     return said
 
 
