@@ -50,11 +50,16 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
 }
 
 
-def load(name: str) -> np.ndarray:
-    """Return a table's standardised values ``(N, D)``."""
-    x = TABLES[name]().select_dtypes("number").drop(columns="index", errors="ignore")
+def standardised(table: pd.DataFrame) -> np.ndarray:
+    """Return the complete rows ``(N, D)`` of the columns that are numbers."""
+    x = table.select_dtypes("number").drop(columns="index", errors="ignore")
     complete = x.loc[:, x.nunique() > FEW_VALUES].dropna()
     return scale(complete.to_numpy(dtype=float))
+
+
+def load(name: str) -> np.ndarray:
+    """Return a table's standardised values ``(N, D)``."""
+    return standardised(TABLES[name]())
 
 
 Deletion = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
@@ -110,10 +115,12 @@ class Problem(NamedTuple):
     holes: np.ndarray
 
 
-def make_problem(table: str, deletion: str, seed: int) -> Problem:
+def make_problem(
+    table: str, deletion: str, seed: int, loader: Callable[[str], np.ndarray] | None = None
+) -> Problem:
     """Shuffle the columns of a table, and delete from the first half of them."""
     rng = np.random.default_rng([seed, *map(ord, table + deletion)])
-    truth = rng.permutation(load(table), axis=1)
+    truth = rng.permutation((loader or load)(table), axis=1)
     width = truth.shape[1] // 2
     deleted = np.zeros(truth.shape, dtype=bool)
     deleted[:, :width] = DELETIONS[deletion](truth[:, :width], truth[:, width:], rng)
