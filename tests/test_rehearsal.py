@@ -1,3 +1,4 @@
+from types import SimpleNamespace
 from unittest.mock import ANY
 
 import numpy as np
@@ -6,9 +7,11 @@ import torch
 from torch import nn
 
 from notmiwae import NotMIWAEImputer, rehearsal
+from notmiwae.cli import words
 from notmiwae.directions import lines
 from notmiwae.ensembles import Course
 from notmiwae.rehearsal import Rehearsal, best_share, outermost, rehearse
+from notmiwae.report.imputation import wording
 
 SETTINGS = {"max_steps": 300, "n_models": 1, "n_latent": 1, "hidden": (16,), "random_state": 0}
 
@@ -109,6 +112,10 @@ def test_as_many_linear_models_are_averaged_if_called_for(tmp_path, monkeypatch,
     is_linear = [isinstance(model.observation.decoder, nn.Linear) for model in imputer.models_]
     assert is_linear == [name == linear for name in imputer.mechanisms_]
     assert str(found).endswith("averaged with it" if share > 0.5 else "not needed")
+    assert words.learned(imputer)[1:] == [f"decoder: {found}"]
+    said = wording.chosen(SimpleNamespace(imputer=imputer))
+    assert said.endswith(f"Tried on what is seen: {found}.")
+    assert "about as well" not in said  # no other mechanism was compared
     imputer.save(tmp_path)
     loaded = NotMIWAEImputer.load(tmp_path)
     assert loaded.rehearsal_ == found
