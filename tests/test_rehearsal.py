@@ -139,3 +139,11 @@ def test_nothing_is_rehearsed_without_need(monkeypatch, mechanism, settings, n_r
     monkeypatch.setattr(rehearsal, "_misses", pytest.fail)
     imputer = NotMIWAEImputer(mechanism, **{**SETTINGS, "max_steps": 10, **settings})
     assert imputer.fit(curved(n_rows)).rehearsal_ is None
+
+
+def test_what_lies_beyond_a_crowd_is_not_rehearsed(monkeypatch):
+    monkeypatch.setattr(rehearsal, "_misses", pytest.fail)
+    x = curved()
+    x[:, 1] = np.where(x[:, 1] > 1, np.nan, x[:, 1].clip(min=0))
+    imputer = NotMIWAEImputer("self-masking", **{**SETTINGS, "max_steps": 10})
+    assert imputer.fit(x).rehearsal_ is None

@@ -147,8 +147,8 @@ class NotMIWAEImputer(LatentVariableImputer):
         The first model of each mechanism that was compared, by name; see `under`.
     rehearsal_ : Rehearsal or None
         How the decoder and a linear one did beyond the edge of what they had seen; None if that
-        was not tried: for few rows, columns that differ in kind, bootstrap samples, a decoder that
-        was named, and mechanisms without an edge.
+        was not tried: for few rows, columns that differ in kind or have a crowd at one value,
+        bootstrap samples, a decoder that was named, and mechanisms without an edge.
     missing_share_ : array
         Share of missing values of each modelled column.
     schema_ : Schema or None

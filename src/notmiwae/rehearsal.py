@@ -77,7 +77,10 @@ class Rehearsal:
 
 
 def rehearse(course: Course, linear: Course, model: LatentVariableModel) -> Rehearsal | None:
-    """Compare two decoders on what is seen; None if there are too few rows, or nothing to hide.
+    """Compare two decoders on what is seen.
+
+    None if there are too few rows, nothing to hide, or crowded columns that miss values: what is
+    beyond a crowd cannot be rehearsed, and models with a linear decoder would fill it, too.
 
     Parameters
     ----------
@@ -88,7 +91,7 @@ def rehearse(course: Course, linear: Course, model: LatentVariableModel) -> Rehe
     """
     learned = lines(model)
     hidden = outermost(course.values, course.mask, learned[0], course.turnable)
-    if len(hidden) < FEWEST_ROWS or not hidden.any():
+    if len(hidden) < FEWEST_ROWS or course.crowded or not hidden.any():
         return None
     misses = [_misses(each, learned, hidden) for each in (course, linear)]
     error, linear_error = (miss.square().mean().sqrt().item() for miss in misses)
