@@ -114,9 +114,12 @@ def long_tailed(n_rows=1000):
 
 @pytest.fixture(scope="module")
 def fits():
-    """Imputers of such a table, that may skew columns and that may not; edges are left flat."""
+    """Imputers of one model of such a table, that may skew columns and that may not.
+
+    Edges are left flat.
+    """
     _, holes = long_tailed()
-    settings = {"max_steps": 600, "n_models": 1, "random_state": 0}
+    settings = {"max_steps": 600, "n_models": 1, "decoder": "linear+mlp", "random_state": 0}
     with pytest.MonkeyPatch.context() as patch:
         for name in ("sharpen", "sharpen_all"):
             patch.setattr(directions, name, lambda model, start, *_: start)

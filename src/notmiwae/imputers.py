@@ -106,6 +106,7 @@ class NotMIWAEImputer(LatentVariableImputer):
         below the first one's are left out, since they took a wrong turn. 'auto' trains one of each
         mechanism, averages over all that explain held-out rows about as well as the chosen one (but
         never a spline with others), and trains more of this one if they are fewer than `n_models`.
+        As many with a linear decoder may join them, see `decoder`.
     bootstrap : bool, default False
         Fit each model to its own bootstrap sample of the rows, and hold out of the rows that it
         leaves out up to `validation_fraction`. Draws of `sample`, which come from the models in
