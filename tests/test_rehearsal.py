@@ -95,6 +95,7 @@ def test_what_is_hidden_has_no_part_in_the_training(fitted, monkeypatch):
 
     monkeypatch.setattr(Course, "train", watched)
     assert rehearse(course, linear, model) == answer
+    assert len(trained) == 2
     for each in trained:
         assert each.mask.equal(course.mask * ~hidden)
         assert not each.values[each.mask == 0].any()
@@ -111,10 +112,10 @@ def test_as_many_linear_models_are_averaged_if_called_for(tmp_path, monkeypatch,
     assert imputer.mechanisms_ == [usual, usual] + [linear, linear] * (share > 0.5)
     is_linear = [isinstance(model.observation.decoder, nn.Linear) for model in imputer.models_]
     assert is_linear == [name == linear for name in imputer.mechanisms_]
-    assert str(found).endswith("averaged with it" if share > 0.5 else "not needed")
+    assert str(found).endswith("both are averaged" if share > 0.5 else "not needed")
     assert words.learned(imputer)[1:] == [f"decoder: {found}"]
     said = wording.chosen(SimpleNamespace(imputer=imputer))
-    assert said.endswith(f"Tried on what is seen: {found}.")
+    assert said.endswith(f"Of its decoder: {found}.")
     assert "about as well" not in said  # no other mechanism was compared
     imputer.save(tmp_path)
     loaded = NotMIWAEImputer.load(tmp_path)
@@ -122,6 +123,7 @@ def test_as_many_linear_models_are_averaged_if_called_for(tmp_path, monkeypatch,
     np.testing.assert_array_equal(loaded.transform(x), filled)
     for each in (imputer, loaded):
         last = each.under(imputer.mechanisms_[-1])
+        assert last.rehearsal_ is None
         assert isinstance(last.model_.observation.decoder, nn.Linear) == (share > 0.5)
 
 
@@ -139,6 +141,34 @@ def test_nothing_is_rehearsed_without_need(monkeypatch, mechanism, settings, n_r
     monkeypatch.setattr(rehearsal, "_misses", pytest.fail)
     imputer = NotMIWAEImputer(mechanism, **{**SETTINGS, "max_steps": 10, **settings})
     assert imputer.fit(curved(n_rows)).rehearsal_ is None
+
+
+def test_zeros_and_ones_have_no_edge(monkeypatch):
+    monkeypatch.setattr(rehearsal, "_misses", pytest.fail)
+    x = np.where(np.isnan(curved()), np.nan, curved() > 0)
+    imputer = NotMIWAEImputer(
+        "self-masking", observation="bernoulli", **{**SETTINGS, "max_steps": 10}
+    )
+    assert imputer.fit(x).rehearsal_ is None
+
+
+def test_a_rehearsal_that_diverges_costs_no_fit(monkeypatch):
+    def diverge(*_):
+        raise FloatingPointError
+
+    monkeypatch.setattr(rehearsal, "_misses", diverge)
+    imputer = NotMIWAEImputer("self-masking", **{**SETTINGS, "max_steps": 10}).fit(curved())
+    assert imputer.rehearsal_ is None
+    assert imputer.mechanisms_ == ["self-masking"]
+
+
+def test_an_interrupted_rehearsal_goes_on(tmp_path, fitted):
+    imputer = NotMIWAEImputer("self-masking", checkpoint=tmp_path, **SETTINGS)
+    first = imputer.fit(curved()).rehearsal_
+    done = {path.name for path in tmp_path.iterdir()}
+    assert {name for name in done if "rehearsed" in name}
+    assert imputer.fit(curved()).rehearsal_ == first == fitted[0].rehearsal_
+    assert {path.name for path in tmp_path.iterdir()} == done
 
 
 def test_what_lies_beyond_a_crowd_is_not_rehearsed(monkeypatch):

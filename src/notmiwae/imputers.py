@@ -145,11 +145,13 @@ class NotMIWAEImputer(LatentVariableImputer):
     selection_ : Selection
         Which mechanism was chosen, and by how much.
     candidates_ : dict
-        The first model of each mechanism that was compared, by name; see `under`.
+        The first model of each mechanism that was compared, and of those with a linear decoder, by
+        name; see `under`.
     rehearsal_ : Rehearsal or None
         How the decoder and a linear one did beyond the edge of what they had seen; None if that
-        was not tried: for few rows, columns that differ in kind or have a crowd at one value,
-        bootstrap samples, a decoder that was named, and mechanisms without an edge.
+        was not tried: for fewer than 600 rows, columns that differ in kind or mechanism, crowds at
+        one value of columns that miss values, bootstrap samples, a decoder that was named, and
+        mechanisms without an edge.
     missing_share_ : array
         Share of missing values of each modelled column.
     schema_ : Schema or None
@@ -276,7 +278,7 @@ class MIWAEImputer(LatentVariableImputer):
         bounds: Sequence[Any] | None = None,
         types: Mapping[Any, Any] | None = None,
         encoder: str | Callable[..., torch.nn.Module] = "product-of-experts",
-        decoder: str | Callable[..., torch.nn.Module] = "linear+mlp",
+        decoder: str | Callable[..., torch.nn.Module] = "auto",
         n_latent: int | None = None,
         hidden: Sequence[int] = (64, 64),
         activation: str = "silu",

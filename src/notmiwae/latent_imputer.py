@@ -381,6 +381,7 @@ class LatentVariableImputer(TransformerMixin, TableReader):
         [model], [history], _ = lookup("mechanism", mechanism, self.candidates_)
         other = copy.copy(self)
         other.models_, other.histories_, other.mechanisms_ = [model], [history], [mechanism]
+        other.rehearsal_ = None
         return other
 
     def save(self, path: str | Path) -> None:

@@ -68,19 +68,19 @@ class Rehearsal:
         return self.linear_share > 0.5
 
     def __str__(self) -> str:
-        decision = "averaged with it" if self.calls_for_linear else "not needed"
+        decision = "both are averaged" if self.calls_for_linear else "the linear one is not needed"
         return (
-            f"values that were seen and hidden, beyond the edge of the rest, were missed by "
-            f"{self.error:.2f} standard deviations, and by {self.linear_error:.2f} with a linear "
-            f"decoder, which is {decision}"
+            f"beyond the edge of what it was shown, on trial, it was wrong by {self.error:.2f} "
+            f"standard deviations, a linear one by {self.linear_error:.2f}; {decision}"
         )
 
 
 def rehearse(course: Course, linear: Course, model: LatentVariableModel) -> Rehearsal | None:
     """Compare two decoders on what is seen.
 
-    None if there are too few rows, nothing to hide, or crowded columns that miss values: what is
-    beyond a crowd cannot be rehearsed, and models with a linear decoder would fill it, too.
+    None if values are no quantities, if there are too few rows or nothing to hide, if a rehearsal
+    diverges, or if crowded columns miss values: what is beyond a crowd cannot be rehearsed, and
+    models with a linear decoder would fill it, too.
 
     Parameters
     ----------
@@ -89,11 +89,16 @@ def rehearse(course: Course, linear: Course, model: LatentVariableModel) -> Rehe
     model : LatentVariableModel
         That has learned in which directions columns go missing.
     """
+    if not model.observation.continuous:
+        return None
     learned = lines(model)
     hidden = outermost(course.values, course.mask, learned[0], course.turnable)
     if len(hidden) < FEWEST_ROWS or course.crowded or not hidden.any():
         return None
-    misses = [_misses(each, learned, hidden) for each in (course, linear)]
+    try:
+        misses = [_misses(each, learned, hidden) for each in (course, linear)]
+    except FloatingPointError:
+        return None
     error, linear_error = (miss.square().mean().sqrt().item() for miss in misses)
     return Rehearsal(error, linear_error, best_share(*misses))
 
@@ -137,7 +142,7 @@ def _misses(course: Course, learned: Tensor, hidden: Tensor) -> Tensor:
         values=course.values * mask,
         mask=mask,
         name=course.name and f"{course.name}, rehearsed",
-        checkpoint=None,
+        checkpoint=course.checkpoint and f"{course.checkpoint}, rehearsed",
     )
     start = learned.clone()
     for column in course.turnable:

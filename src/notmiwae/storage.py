@@ -143,7 +143,7 @@ def _restore(
     imputer.schema_ = fitted["schema"] and Schema.from_list(fitted["schema"])
     imputer.histories_ = [History(**history) for history in fitted["histories"]]
     imputer.selection_ = Selection(**fitted["selection"])
-    imputer.rehearsal_ = fitted["rehearsal"] and Rehearsal(**fitted["rehearsal"])
+    imputer.rehearsal_ = fitted.get("rehearsal") and Rehearsal(**fitted["rehearsal"])
     imputer.mechanisms_ = fitted["mechanisms"]
     imputer.preprocessing_ = Standardiser()
     for key in SCALES:

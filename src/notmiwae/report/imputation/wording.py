@@ -138,7 +138,7 @@ def chosen(found: Findings) -> str:
     if others := [f"“{name}”" for name in found.imputer.mechanisms_ if name in compared]:
         said += f" It is averaged with {', '.join(others)}, which explain the table about as well."
     if found.imputer.rehearsal_ is not None:
-        said += f" Tried on what is seen: {found.imputer.rehearsal_}."
+        said += f" Of its decoder: {found.imputer.rehearsal_}."
     return said
 
 
@@ -231,7 +231,8 @@ def training(found: Findings) -> str:
     said += (
         f"The imputation averages over {n_kept} models, each from a start of its own: {averaged}."
     )
-    if (left := imputer.n_models - n_kept) > 0:
+    n_usual = sum(of_each[name] for name in imputer.selection_.bounds)
+    if (left := imputer.n_models - n_usual) > 0:
         said += f" {left} more took a wrong turn and is left out."
     return said
 
